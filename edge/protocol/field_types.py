@@ -131,7 +131,7 @@ def _check_fields(cls: Any, rename: Rename, seen: set[Any]) -> None:
     try:
         fields = fields_of(cls)
     except NameError as exc:
-        raise TypeError(f"{made.__name__} can't be encoded: {exc}") from exc
+        raise TypeError(f"{made.__name__} can't be encoded: {exc}: import the types of fields at run time") from exc
     _check_order(made, cls)
     names: dict[str, str] = {}
     for field in fields:

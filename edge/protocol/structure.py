@@ -308,7 +308,10 @@ def _union(cls: Any, inner_of: Inner) -> Hook:
                 candidates.setdefault(plain, []).append((inner_of(member), member))
 
     def hook(value: Any, _: Any) -> Any:
-        for structured, member in candidates.get(type(value), ()):
+        fitting = candidates.get(type(value), ())
+        if type(value) is dict and len(fitting) == 1:
+            return fitting[0][0](value, fitting[0][1])  # its error is more exact
+        for structured, member in fitting:
             try:
                 return structured(value, member)
             except Exception:  # noqa: S112  # this member does not fit; the error below names all members

@@ -166,7 +166,7 @@ def _exactly(cls: type[Any], expected: str) -> Hook:
 
 def _registered(registered: RegisteredType, inner_of: Inner) -> Hook:
     cls, inner, to_plain = registered.cls, inner_of(registered.plain), registered.to_plain
-    expected = registered.expected or f"a {cls.__name__}"
+    expected = f"a {cls.__name__}"
 
     def hook(value: Any) -> Any:
         if type(value) is not cls:

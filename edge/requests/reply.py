@@ -22,6 +22,7 @@ class IncomingRequest:
     """An unanswered request of the other side."""
 
     number: int
+    """The number of the request; -1 for an event that is not a request."""
     event_id: int
     """The `id()` of the event of the request."""
     deadline: float
@@ -50,7 +51,8 @@ class ReplyScope(Generic[Answer]):
     without a reply, the other side is informed that no answer follows.
 
     If the block raises `RequestRefused`, the request is refused with the message and the data of this error, and the
-    block ends without an exception.
+    block ends without an exception. For an event that is not a request, the sender gets only the message, as an error
+    about one of its messages.
     """
 
     def __init__(
@@ -145,6 +147,10 @@ class ReplyScope(Generic[Answer]):
         return caught
 
     def _refuse(self, exc: RequestRefused) -> None:
+        if self._incoming.number < 0:
+            if self._incoming.wanted:
+                self._send(outgoing_error("refused", str(exc), self._incoming.name, None))
+            return
         try:
             data = None if exc.data is None else self._check(exc.data)
             message = outgoing_error("refused", str(exc), self._incoming.name, self._incoming.number, data)

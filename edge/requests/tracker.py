@@ -16,7 +16,7 @@ import trio
 from ..aio.places import authors_place
 from ..errors import InvalidEvent, MessageProblem, RequestFailed
 from ..protocol import messages
-from ..protocol.events import Vocabulary
+from ..protocol.events import Vocabulary, event_type
 from ..protocol.field_types import MAX_INTEGER
 from ..protocol.outgoing import Outgoing, outgoing_cancel, outgoing_error, outgoing_reply, outgoing_request
 from ..protocol.structure import structure
@@ -400,7 +400,8 @@ class RequestTracker:
         """
         incoming = self._incoming.get(id(request))
         if incoming is None:
-            incoming = IncomingRequest(0, 0, math.inf, answered=True, wanted=id(request) not in self._given_up)
+            wanted, sent = id(request) not in self._given_up, event_type(type(request))
+            incoming = IncomingRequest(-1, 0, math.inf, name=sent.name, answered=True, wanted=wanted)
         return ReplyScope(
             incoming,
             request,

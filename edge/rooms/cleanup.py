@@ -41,7 +41,7 @@ class ShieldedCleanup:
         caught = self._scope.__exit__(kind, exc, trace)
         if self._what and self._scope.cancelled_caught:
             text = "%s: its clean-up was cut short after %g s, in %s: see Room.cleanup_seconds"
-            log.warning(text, self._what, self._seconds, _place(exc), extra=self._log_context)
+            log.error(text, self._what, self._seconds, _place(exc), extra=self._log_context)
         return caught
 
 
@@ -59,7 +59,7 @@ def note_cut_short(what: str, exc: BaseException, log_context: dict[str, object]
             functions = [frame.f_code.co_name for frame, _ in traceback.walk_tb(cancelled.__traceback__)]
             if not any(name in CLOSING for name in functions):
                 text = "%s: an await in a `finally` block was cut short, in %s: see `shielded_cleanup`"
-                log.warning(text, what, _place(cancelled), extra=log_context)
+                log.error(text, what, _place(cancelled), extra=log_context)
                 return
 
 

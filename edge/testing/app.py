@@ -80,9 +80,23 @@ class AppClient(ClientUnderTest):
     link: Link
     """The network between this client and its server: see `edge.testing.network.Link`."""
 
+    server: int
+    """The server to which the client connects."""
+
     def cut(self) -> None:
         for wire in self.link.wires:
             wire.cut()
+
+    async def resume(self, *, server: int | None = None) -> None:
+        """See `ClientUnderTest.resume`.
+
+        Args:
+          server: the server to which the client connects from now on; by default the same one.
+
+        *Cancellation*: the client continues to connect.
+        """
+        self.server = self.server if server is None else server
+        await super().resume()
 
 
 @attrs.define(eq=False)
@@ -142,12 +156,12 @@ class AppUnderTest:
         return [room.path for room in self.running(server).app.directory.runtimes]
 
     def room(self, path: str, server: int = 0) -> Room[Any, Any]:
-        """Return an open room of a server, by its path, such as ``poker/one``.
+        """Return an open room of a server, by its path: ``poker/one`` or ``/rooms/poker/one``.
 
         Raises:
           KeyError: the room is not open on this server.
         """
-        kind, _, name = path.partition("/")
+        kind, _, name = path.removeprefix("/rooms/").partition("/")
         room = self.running(server).app.directory.find(kind, name)
         if room is None:
             raise KeyError(f"{path} is not open on server {server}: {self.rooms(server)} are")
@@ -309,7 +323,7 @@ class Browser:
         """Join a room, and wait until the client has its seat: ``await app.join("/rooms/poker/one", name="ana")``.
 
         Args:
-          path: the path of the room.
+          path: the path of the room, such as ``/rooms/poker/one``.
           session: the session of the client, for which the app's keys issue a key. By default the client has the
             session of the browser's cookies; without a cookie it is a guest.
           options, create: see `edge.join`.
@@ -319,16 +333,19 @@ class Browser:
 
         Raises:
           Disconnected: the room refused the client; `code` has the reason.
+          ValueError: `path` does not begin with ``/``.
           TypeError: the app has a function for this kind of room that does not name the class of its room, and `sends`
             and `receives` are not given.
 
         *Cancellation*: the client continues to join.
         """
+        if not path.startswith("/"):
+            raise ValueError(f"begin the path with a slash: /{path}")
         app = self._under_test.running(server).app
         room = _room_class(app, path) if sends is None or receives is None else None
 
         async def connect() -> trio.abc.Stream:
-            client.link = self._under_test.link(server)  # a server that was restarted has another network
+            client.link = self._under_test.link(client.server)  # a server that was restarted has another network
             return await client.link.connect()
 
         key = await self._find_key(app, session, server)
@@ -347,6 +364,7 @@ class Browser:
             options=options,
             create=create,
         )
+        client.server = server
         self._under_test.add(client)
         await self._under_test.run(client)
         await client.wait_state(State.OPEN)

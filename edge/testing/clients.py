@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import trio
 
 from ..client.client import Client, State
+from ..client.join import back_off
 from ..errors import InvalidEvent
 from ..protocol import messages
 
@@ -58,6 +59,7 @@ class ClientUnderTest(Client[Any, Any]):
         self.refused: deque[str] = deque(maxlen=SHOWN)
         """The newest messages of the client that the room refused, the newest last."""
         self._held_back = trio.Event()
+        self._attempts = 0  # the number of attempts to connect since the latest `resume`
         self._seen_more = trio.Event()
         super().__init__(connector, name=name, wait_before=self._wait_resume, **options)
 
@@ -71,13 +73,14 @@ class ClientUnderTest(Client[Any, Any]):
         raise NotImplementedError
 
     async def resume(self) -> None:
-        """Connect again, and wait until the connection is open.
+        """Connect again, and wait until the connection is open. The client waits between attempts, like all clients.
 
         Raises:
           Disconnected: the server refused the client.
 
         *Cancellation*: the client continues to connect.
         """
+        self._attempts = 0
         self._held_back.set()
         await self.wait_state(State.AWAY, State.CONNECTING, State.CLOSED)
         await self.wait_state(State.OPEN)
@@ -150,7 +153,12 @@ class ClientUnderTest(Client[Any, Any]):
     async def _wait_resume(self, attempt: int) -> None:
         if self.welcome is None and self.lost is not None:
             self._close(self.lost)  # so that a join raises instead of trying again
+        if not self._held_back.is_set():
+            self._note("waits for `resume`")
         await self._held_back.wait()
+        if self._attempts:
+            await back_off(self._attempts - 1)
+        self._attempts += 1
 
 
 def report_of(clients: list[ClientUnderTest]) -> str:

@@ -48,7 +48,8 @@ class Leaked(EdgeError, AssertionError):
 
 
 class Crashed(EdgeError, AssertionError):
-    """A room's code raised an exception without `RoomUnderTest.expect_crash`. The message is the log record."""
+    """The log had an error without `RoomUnderTest.expect_crash`: code of the room or the app raised an exception, or a
+    clean-up was cut short. The message is the log record."""
 
 
 class CrashWatch(logging.Handler):

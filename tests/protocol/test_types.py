@@ -320,7 +320,7 @@ def test_each_value_of_each_accepted_type_arrives_as_itself(data: st.DataObject)
 @given(st.data())
 def test_what_would_arrive_as_something_else_does_not_leave(data: st.DataObject) -> None:
     """If a field has a value of another type, encoding raises an error with the field's path, or the value arrives
-    equal."""
+    equal, a list for a `Sequence` as a tuple."""
     (kind, _), (_, values) = data.draw(types()), data.draw(types())
     cls = _class_with(kind)
     assume(_accepted(cls))
@@ -333,6 +333,8 @@ def test_what_would_arrive_as_something_else_does_not_leave(data: st.DataObject)
         fault = ""
     if fault:
         assert fault.startswith("Made.value")
+    elif "Sequence" in repr(kind):  # a list arrives as a tuple
+        assert all(unstructure(arrived) == unstructure(value) for arrived in _trip(value, cls))
     else:
         assert all(arrived == value for arrived in _trip(value, cls))
 
@@ -520,8 +522,8 @@ def test_the_form_on_the_wire(kind: Any, value: Any, plain: Any) -> None:
         (Box[int], {"content": "x"}, "value.content: expected a whole number"),
         (NumberBox, {"content": 1, "spare": ["x"]}, "value.spare[0]: expected a whole number"),
         (Place, {"name": "here"}, "value: missing field 'at'"),
-        (Circle | Line, {"radius": 1.0}, "value: expected Circle or Line"),
-        (Circle | Line, {"type": "Square"}, "value: expected Circle or Line"),
+        (Circle | Line, {"radius": 1.0}, "value: expected an object whose 'type' is one of 'Circle', 'Line'"),
+        (Circle | Line, {"type": "Square"}, "value: expected an object whose 'type' is one of 'Circle', 'Line'"),
         (Circle | Line, {"type": "Circle", "radius": "x"}, "value.radius: expected a number"),
         (Circle | None, {"type": "Circle", "radius": 1.0}, "value: unknown field 'type'"),
         (edge.Json, {"a": [2**60]}, "value: expected a whole number"),

@@ -161,6 +161,22 @@ async def test_a_client_refuses(edge_room: EdgeRoom) -> None:
     assert outcome == ["refused", "no time", Bet(3)]
 
 
+async def test_a_refused_event_that_is_not_a_request(edge_room: EdgeRoom) -> None:
+    """Who sends an event that is refused, but not as a request, gets an error about it."""
+
+    class Refusing(edge.Room[FromPlayer, ToPlayer]):
+        async def player(self, player: edge.Player[FromPlayer, ToPlayer]) -> None:
+            async for event in player:
+                with player.answering(event):
+                    raise edge.RequestRefused("no chips", data=Bet(3))
+
+    room = await edge_room(Refusing)
+    (ana,) = await room.join("ana")
+    ana.send(Bet(1))
+    await trio.sleep(1)
+    assert [(error.problem, error.message, error.about) for error in ana.errors] == [("refused", "no chips", "bet")]
+
+
 async def test_data_that_the_room_may_not_send(edge_room: EdgeRoom) -> None:
     """Data of a refusal that is not one of the room's events is an error in the room's code, and the request fails."""
 

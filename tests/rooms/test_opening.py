@@ -553,8 +553,8 @@ async def test_a_player_who_is_kicked_before_its_start_never_starts(edge_room: E
         assert started == []
 
 
-def clean_up_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING and "cut short" in each.msg]
+def clean_up_errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR and "cut short" in each.msg]
 
 
 async def test_a_clean_up_may_take_as_long_as_the_class_says(
@@ -579,16 +579,17 @@ async def test_a_clean_up_may_take_as_long_as_the_class_says(
                     await self.save(5 if player.name == "ana" else 7)
 
     room = await edge_room(Saving)
+    room.expect_crash("cut short")
     ana, ben = await room.join("ana", "ben")
     ana.leave()
     await trio.sleep(10)
-    assert (saved, clean_up_warnings(caplog)) == ([5], [])
+    assert (saved, clean_up_errors(caplog)) == ([5], [])
     ben.leave()
     await trio.sleep(10)
     assert saved == [5]
-    (warning,) = clean_up_warnings(caplog)
-    assert "player() of seat 1 ('ben'): its clean-up was cut short after 6 s, in save() (" in warning
-    assert __file__ in warning
+    (error,) = clean_up_errors(caplog)
+    assert "player() of seat 1 ('ben'): its clean-up was cut short after 6 s, in save() (" in error
+    assert __file__ in error
 
 
 async def test_an_await_in_a_finally_block_without_a_shield_is_logged(
@@ -613,11 +614,12 @@ async def test_an_await_in_a_finally_block_without_a_shield_is_logged(
                 await trio.sleep_forever()
 
     room = await edge_room(Forgetful)
+    room.expect_crash("cut short")
     await room.join("ana")
     room.room.close()
     await room.room.wait_closed()
-    (warning,) = clean_up_warnings(caplog)
-    assert "run(): an await in a `finally` block was cut short, in save() (" in warning
+    (error,) = clean_up_errors(caplog)
+    assert "run(): an await in a `finally` block was cut short, in save() (" in error
 
 
 async def test_a_room_of_the_same_name_does_not_open_before_the_old_one_has_saved() -> None:

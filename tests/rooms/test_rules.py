@@ -544,6 +544,7 @@ async def test_rule_6_a_farewell_may_wait_but_not_for_long(edge_room: Open) -> N
                     done.append("never")
 
     room = await edge_room(Polite)
+    room.expect_crash("its clean-up was cut short")
     ana, ben = await room.join("ana", "ben")
     before = trio.current_time()
     room.room.close("enough")
@@ -569,6 +570,7 @@ async def test_rule_6_a_bare_wait_in_finally_is_cut_short(edge_room: Open) -> No
                 log.append("never")
 
     room = await edge_room(Naive)
+    room.expect_crash("an await in a `finally` block was cut short")
     (ana,) = await room.join("ana")
     ana.leave()
     await wait_all_tasks_blocked()

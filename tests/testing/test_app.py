@@ -146,8 +146,13 @@ async def test_two_servers(edge_app: EdgeApp) -> None:
     assert await ben.request(Say(""), Said) == Said("2")
     assert (app.rooms(0), app.rooms(1)) == (["counting/one"], [])
     await app.stop(0)
+    with trio.move_on_after(100) as waiting:
+        await ana.resume()
+    assert waiting.cancelled_caught  # the client waits between its attempts
+    await ana.resume(server=1)
+    assert await ana.request(Say(""), Said) == Said("3")
     await ben.resume()
-    assert await ben.request(Say(""), Said) == Said("3")
+    assert await ben.request(Say(""), Said) == Said("4")
     assert app.rooms(1) == ["counting/one"]
     await app.start(0)
 
@@ -169,7 +174,10 @@ async def test_refusals_and_mistakes(edge_app: EdgeApp) -> None:
     assert caught.value.code is Code.NO_ROOM
     with pytest.raises(TypeError, match="the class of /rooms/echo/one is not known before it is open: annotate"):
         await app.join("/rooms/echo/one", name="ana")
+    with pytest.raises(ValueError, match="begin the path with a slash: /rooms/echo/one"):
+        await app.join("rooms/echo/one", name="ana")
     ana = await app.join("/rooms/echo/one", name="ana", sends=Say, receives=Said)
+    assert app.room("/rooms/echo/one") is app.room("echo/one")
     ben = await app.join("/rooms/echo/one", name="ben")
     assert [await each.request(Say("x"), Said) for each in (ana, ben)] == [Said("x"), Said("x")]
 
