@@ -6,6 +6,7 @@ import enum
 import logging
 import math
 import re
+import typing
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -129,6 +130,9 @@ class Client(Generic[Sent, Heard]):
         self._name = name
         self._client = client
         self._key = key
+        if create not in typing.get_args(Create):
+            choices = ", ".join(map(repr, typing.get_args(Create)))
+            raise ValueError(f"`create` must be one of {choices}, not {create!r:.100}")
         self._options, self._create = _plain_options(options), create
         self._hellos = 0
         self._codec = codec

@@ -29,8 +29,8 @@ TAG = "type"
 MAX_DECIMAL_TEXT, MAX_DECIMAL_EXPONENT = 64, 99
 DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-# The largest timedelta whose microseconds a float can represent: about 285 years.
-MAX_TIMEDELTA = timedelta(microseconds=2**53)
+# The largest timedelta that a float of seconds represents to the microsecond: about 272 years.
+MAX_TIMEDELTA = timedelta(seconds=2**33)
 
 if TYPE_CHECKING:
     Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -249,10 +249,12 @@ def register_type(
       plain: the type of the values that are sent, such as ``str`` or ``list[float]``.
 
     Raises:
-      TypeError: `cls` is not a class, or is registered already.
+      TypeError: `cls` is not a class, can be sent without registration, or is registered already.
     """
     if not isinstance(cls, type):
         raise TypeError(f"register_type needs a class, not {cls!r:.100}")
+    if cls.__module__ == "builtins":
+        raise TypeError(f"{cls.__name__} is a built-in class: register a class of yours")
     if cls in REGISTERED:
         raise TypeError(f"{cls.__name__} is registered already")
     REGISTERED[cls] = RegisteredType(cls, plain, to_plain, from_plain)
@@ -310,7 +312,7 @@ def _read_timedelta(seconds: float) -> timedelta:
 
 def _check_timedelta(value: timedelta) -> None:
     if abs(value) > MAX_TIMEDELTA:
-        raise ValueError(f"{value} can't be encoded: it is longer than 285 years")
+        raise ValueError(f"{value} can't be encoded: it is longer than 272 years")
 
 
 def _write_timedelta(value: timedelta) -> float:

@@ -155,14 +155,20 @@ def _check_order(made: type[Any], cls: Any) -> None:
             raise TypeError(f"{made.__name__}.{second.name} can't be encoded: {text}")
 
 
-def _type_fault(declared: Any, rename: Rename, seen: set[Any]) -> str:
-    """Return the reason why values of a type can't be encoded; empty if they can be encoded."""
+def _type_fault(declared: Any, rename: Rename, seen: set[Any], inside: tuple[Any, ...] = ()) -> str:
+    """Return the reason why values of a type can't be encoded; empty if they can be encoded.
+
+    Args:
+      inside: the registered types, TypedDicts and NamedTuples that directly contain this type.
+    """
     cls = resolve(declared)
     origin, args = typing.get_origin(cls), typing.get_args(cls)
     if cls in (int, float, str, bool, bytes, None, type(None), Json):
         return ""
+    if cls in inside:
+        return f"{cls.__name__} contains itself: only attrs classes and dataclasses can"
     if cls in REGISTERED:
-        return _type_fault(REGISTERED[cls].plain, rename, seen)
+        return _type_fault(REGISTERED[cls].plain, rename, seen, (*inside, cls))
     if origin is Literal:
         return _constants_fault([arg for arg in args if arg is not None])
     if _is_enum(cls):
@@ -189,7 +195,9 @@ def _type_fault(declared: Any, rename: Rename, seen: set[Any]) -> str:
         return f"{name} is not one of the types that can be sent, which docs/types.md lists; {hint}"
     if any(part is None and is_named_tuple(cls) for part in _parts(cls)):
         return f"an item of {cls.__name__} has no type"
-    fault = next(filter(None, (_type_fault(part, rename, seen) for part in _parts(cls))), "")
+    if is_named_tuple(cls) or is_typed_dict(cls):
+        inside = (*inside, cls)
+    fault = next(filter(None, (_type_fault(part, rename, seen, inside) for part in _parts(cls))), "")
     if not fault and origin in (set, frozenset) and not is_hashable(args[0]):
         return f"values of {args[0]} can't be in a set: they are not hashable"
     return fault

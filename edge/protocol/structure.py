@@ -194,7 +194,8 @@ def _set_of(make: Callable[[list[Any]], Any], items: list[Any]) -> Any:
 
 
 def _registered(registered: RegisteredType, inner_of: Inner) -> Hook:
-    inner, plain, from_plain, expected = (
+    cls, inner, plain, from_plain, expected = (
+        registered.cls,
         inner_of(registered.plain),
         registered.plain,
         registered.from_plain,
@@ -203,11 +204,14 @@ def _registered(registered: RegisteredType, inner_of: Inner) -> Hook:
 
     def hook(value: Any, _: Any) -> Any:
         try:
-            return from_plain(inner(value, plain))
+            made = from_plain(inner(value, plain))
         except Exception as exc:
             if expected:
                 raise Mismatch(expected) from None
             raise ValueError(str(exc) if isinstance(exc, ValueError) else "the value is not valid") from None
+        if type(made) is not cls:
+            raise ValueError("the value is not valid")
+        return made
 
     return hook
 

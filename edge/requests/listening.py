@@ -83,8 +83,12 @@ class Arrival(abc.ABC):
     """The size of the event's frame, in bytes."""
 
     @abc.abstractmethod
-    def take(self) -> None:
-        """Remove the event from the inbox, because a listener takes the event."""
+    def take(self) -> Callable[[], object] | None:
+        """Remove the event from the inbox, because a listener takes the event.
+
+        Returns: for a request, a function that a loop calls before it waits for its next event; otherwise None. The
+          function refuses the request if only one variable still refers to the event: the variable of the loop.
+        """
 
     @abc.abstractmethod
     def refuse_unheard(self) -> None:
@@ -100,13 +104,18 @@ class _Sharing:
     """The number of loops that have not taken or refused the event."""
     taken: bool = False
 
-    def settle(self, *, take: bool) -> None:
-        """Record that a loop takes or refuses the event."""
+    def take(self) -> Callable[[], object] | None:
+        """Record that a loop takes the event."""
         self.pending -= 1
-        if take and not self.taken:
-            self.taken = True
-            self.arrival.take()
-        elif not (self.taken or self.pending):
+        if self.taken:
+            return None
+        self.taken = True
+        return self.arrival.take()
+
+    def refuse(self) -> None:
+        """Record that a loop refuses the event."""
+        self.pending -= 1
+        if not (self.taken or self.pending):
             self.arrival.refuse_unheard()
 
 
@@ -120,11 +129,11 @@ class _SharedArrival(Arrival):
         self.event, self.size = sharing.arrival.event, sharing.arrival.size
         self.member = getattr(sharing.arrival, "member", None)  # events of a room's players have one
 
-    def take(self) -> None:
-        self._sharing.settle(take=True)
+    def take(self) -> Callable[[], object] | None:
+        return self._sharing.take()
 
     def refuse_unheard(self) -> None:
-        self._sharing.settle(take=False)
+        self._sharing.refuse()
 
 
 @attrs.define(eq=False)
@@ -140,6 +149,8 @@ class Subscription:
     """True if another loop may get the same events."""
     queue: deque[Arrival] = attrs.field(factory=deque)
     wake_up: WakeUp = attrs.field(factory=WakeUp)
+    drop_last: Callable[[], object] | None = None
+    """See `Arrival.take`; None unless the loop has taken a request."""
     taken: int = 0
     """The number of events that the loop has taken since other tasks last ran."""
     taken_bytes: int = 0
@@ -156,7 +167,7 @@ class Subscription:
             self.queue.popleft().refuse_unheard()
         self.wake_up.wake()
 
-    async def receive(self) -> Any:
+    async def receive(self, *, loop: bool = False) -> Any:
         self.taken += 1  # counts the event that this call takes
         if self.taken >= TOGETHER or self.taken_bytes >= TOGETHER_BYTES or self.closed:
             self.taken = self.taken_bytes = 0
@@ -167,10 +178,13 @@ class Subscription:
             self.taken = self.taken_bytes = 0
             if self.closed:
                 raise trio.EndOfChannel
+            if loop and self.drop_last is not None:
+                self.drop_last()
+                self.drop_last = None
             await self.wake_up.wait()
         arrival = self.queue.popleft()
         self.taken_bytes += arrival.size
-        arrival.take()
+        self.drop_last = arrival.take()
         return self.value(arrival)
 
 
@@ -189,7 +203,7 @@ class Listener(Generic[E]):
 
     async def __anext__(self) -> E:
         try:
-            event: E = await self._subscription.receive()
+            event: E = await self._subscription.receive(loop=True)
             return event
         except trio.EndOfChannel:
             raise StopAsyncIteration from None

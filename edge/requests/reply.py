@@ -133,8 +133,9 @@ class ReplyScope(Generic[Answer]):
         except BaseException:  # raised for a group of a cancellation and another error: the other error propagates
             self._fail("crashed", "an error was raised while the request was answered")
             raise
-        if isinstance(exc, RequestRefused) and not caught:
-            self._refuse(exc)
+        refusal = _refusal_of(exc)
+        if refusal is not None and not caught:
+            self._refuse(refusal)
             caught = True
         elif exc is None and not asked_off:
             self._finish(outgoing_reply(None, self._incoming.number))
@@ -169,6 +170,13 @@ class ReplyScope(Generic[Answer]):
         self._mark_answered(self._incoming)
         self._send(message)
         return True
+
+
+def _refusal_of(exc: BaseException | None) -> RequestRefused | None:
+    """Return the error that refuses the request, also out of a group with only such errors: a nursery makes one."""
+    while isinstance(exc, BaseExceptionGroup) and exc.split(RequestRefused)[1] is None:
+        exc = exc.exceptions[0]
+    return exc if isinstance(exc, RequestRefused) else None
 
 
 def deadline_of(seconds: float | None) -> float:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import typing
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -25,6 +27,25 @@ from .reply import IncomingRequest, ReplyScope, deadline_of
 
 E = TypeVar("E")
 
+
+@attrs.frozen
+class _Probe:
+    """An object whose references are counted."""
+
+
+def _references(of: weakref.ref[Any]) -> int:
+    """Return the number of references to an object, in CPython's terms."""
+    event = of()
+    return sys.getrefcount(event)
+
+
+def _count_one_variable() -> int:
+    variable = _Probe()
+    return _references(weakref.ref(variable))
+
+
+# What `_references` returns for an object to which only one variable refers. Versions of CPython count differently.
+ONE_VARIABLE = _count_one_variable()
 # The maximum number of unanswered requests of the other side. Further requests are refused as `busy`.
 MAX_REQUESTS = 64
 
@@ -331,11 +352,19 @@ class RequestTracker:
             text = "the code that received the request has dropped it without an answer"
             self.refuse("unanswered", text, incoming.name, incoming.number)
 
-    def note_taken(self, event: Any) -> None:
-        """Record the place in the author's code that takes an event, if the event is a request."""
+    def note_taken(self, event: Any) -> Callable[[], object] | None:
+        """Record the place in the author's code that takes an event, if the event is a request. See `Arrival.take`."""
         incoming = self._incoming.get(id(event))
-        if incoming is not None:
-            incoming.place = authors_place()
+        if incoming is None:
+            return None
+        incoming.place = authors_place()
+        return partial(self._drop_if_alone, incoming)
+
+    def _drop_if_alone(self, incoming: IncomingRequest) -> None:
+        """Refuse an unanswered request if only one variable refers to its event."""
+        if not incoming.answered and incoming.event is not None and _references(incoming.event) <= ONE_VARIABLE:
+            self._stop_tracking(incoming)
+            self._refuse_dropped(incoming)
 
     def receive_cancel(self, message: messages.Cancel) -> None:
         """Cancel the block that answers a request, because the other side cancelled it, and confirm with an error.

@@ -12,8 +12,9 @@ import attrs
 
 from ..codes import Code
 from ..errors import InvalidEvent, Refused
+from ..protocol.codec import JSON, size_of
 from ..protocol.field_types import check_type
-from ..protocol.messages import Create
+from ..protocol.messages import MAX_OPTIONS_BYTES, Create
 from ..protocol.structure import structure
 
 
@@ -63,6 +64,8 @@ def read_options(plain: Any, cls: type[Any] | None) -> Any:
         if plain:  # edge.js sends an empty object if the page gives one
             raise Refused("this kind of room has no join options", Code.BAD_OPTIONS)
         return None
+    if plain is not None and size_of(JSON.encode(plain)) > MAX_OPTIONS_BYTES:
+        raise Refused(f"the join options are longer than {MAX_OPTIONS_BYTES} bytes", Code.BAD_OPTIONS)
     try:
         return structure({} if plain is None else plain, cls)
     except InvalidEvent as exc:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import operator
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import attrs
@@ -57,7 +57,7 @@ class PlayerRuntime(Member):
         """The cancel scope of the task that runs `Room.player`."""
         self.restored: bool = False
         """True if the player joined on another server, and this server restored the room."""
-        self.listeners: Listeners = Listeners(operator.attrgetter("event"), self._end_early)
+        self.listeners: Listeners = Listeners(operator.attrgetter("event"), self._give_early)
         self._latest: LatestValues[Any] = LatestValues(MAX_LATEST, seat.inbox_bytes, self._note_dropped)
         """The newest ``latest`` events of the client, by event name and key."""
         self._waiting: dict[PlayerArrival, None] = {}
@@ -351,6 +351,13 @@ class PlayerRuntime(Member):
             await trio.sleep_forever()
         self._end_early()
 
+    def _give_early(self) -> None:
+        """Give the early events to the listeners, in order. The rest waits until other code that is ready has listened,
+        too."""
+        if self._early is not None:
+            self._early = [each for each in self._early if not self.listeners.give(each, self.room.listeners)]
+            trio.lowlevel.current_trio_token().run_sync_soon(self._end_early, idempotent=True)
+
     def _end_early(self) -> None:
         """Give the early events to the listeners, in order, and refuse those that no listener takes."""
         early, self._early = self._early, None
@@ -441,12 +448,11 @@ class PlayerArrival(Arrival):
 
     size: int
 
-    def take(self) -> None:
+    def take(self) -> Callable[[], object] | None:
         self.member.note_taken(self)
-        if type(self.message) is messages.Request:
-            self.member.requests.note_taken(self.event)
         if not self.stored:
             self.member.room.counters.received += 1
+        return self.member.requests.note_taken(self.event) if type(self.message) is messages.Request else None
 
     def refuse_unheard(self) -> None:
         self.member.note_taken(self)

@@ -360,6 +360,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
     def listen(self, *kinds: type[Any], share: bool = False) -> Listener[tuple[Player[FromPlayer, ToPlayer], Any]]:
         """Listen for events of all players, in order: ``async for player, event in room.listen(Buzz)``.
 
+        Code that waits for an event of one player, such as `Player.listen`, gets the event instead.
+
         Args:
           share: True if another loop of the room may listen for the same classes. Then each of the loops gets each
             event.

@@ -25,6 +25,7 @@ log: logging.Logger = logging.getLogger("edge.rooms")
 # The reason that the client receives if the author's code raised an exception. The exception's own text may contain
 # secrets, so the client does not receive that text.
 CRASHED = "an error in the room's code"
+TOOK_TOO_LONG = "the room took too long to open"
 
 
 class RoomRuntime(RoomCore):
@@ -109,15 +110,19 @@ class RoomRuntime(RoomCore):
         """Wait until the room is set up. Admit clients only after that.
 
         Raises:
-          Refused: the room closed before it was set up.
+          Refused: the room closed before it was set up, or takes too long.
 
         *Cancellation*: nothing is lost.
         """
-        await self.set_up.wait()
+        with trio.move_on_after(self.kind.setup_seconds + 1):  # longer, so that a refusal of `setup` comes first
+            await self.set_up.wait()
+        if not self.set_up.is_set():  # the author's code, such as a thread, ignores its cancellation
+            raise Refused(TOOK_TOO_LONG, Code.ROOM_CRASHED)
         if self.setup_refusal is not None:
             raise Refused(str(self.setup_refusal), self.setup_refusal.code)
-        if self.closing:
-            raise Refused("the room is closing", Code.CLOSING)
+        if self.ending is not None:
+            code, reason = self.ending
+            raise Refused(reason, code)
 
     async def authorize(self, applicant: Applicant) -> None:
         """Call the author's `authorize`, within its time limit.
@@ -129,13 +134,15 @@ class RoomRuntime(RoomCore):
         """
         if not self.kind.has_authorize:
             return
+        if self.closing:
+            raise Refused("the room is closing", Code.CLOSING)
         with trio.move_on_after(self.kind.authorize_seconds) as scope:
             self.entering[scope] = None
             try:
                 refused = await self._decide("authorize()", partial(self.facade.authorize, applicant), Code.REFUSED)
             finally:
                 del self.entering[scope]
-        if scope.cancelled_caught:
+        if scope.cancelled_caught or trio.current_time() > scope.deadline:
             if self.closing:
                 raise Refused("the room is closing", Code.CLOSING)
             text = "room %s: authorize() of %r did not return within %g s"
@@ -170,10 +177,12 @@ class RoomRuntime(RoomCore):
         """
         with trio.move_on_after(self.kind.setup_seconds) as scope:
             refused = await self._decide("setup()", self.facade.setup, Code.ROOM_CRASHED)
-        if scope.cancelled_caught:
+        if scope.cancelled_caught or trio.current_time() > scope.deadline:
             text = "room %s: setup() did not return within %g s"
             log.error(text, self.path, self.kind.setup_seconds, extra=self.log_context)
-            refused = Refused("the room took too long to open", Code.ROOM_CRASHED)
+            refused = Refused(TOOK_TOO_LONG, Code.ROOM_CRASHED)
+        if refused is None and self.closing:  # `setup` has called `close`
+            return False
         if refused is None:
             try:
                 self.restore()
@@ -313,6 +322,8 @@ class RoomRuntime(RoomCore):
     async def _close_when_idle(self, idle: float) -> None:
         with self.timer_scope:
             await self.ledger.run_timer(idle=idle)
+            while self.entering:  # an applicant that `authorize` has not decided on may join
+                await self.ledger.run_timer(idle=max(idle, 1))
             self.close("the room was idle")
 
 

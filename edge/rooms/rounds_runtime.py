@@ -68,8 +68,8 @@ class RoundRuntime:
         if self.outcome is not None or self.nursery.cancel_scope.cancel_called:
             return False
         before = self.deadline
+        self.nursery.cancel_scope.deadline = deadline  # raises for NaN
         self.deadline = deadline
-        self.nursery.cancel_scope.deadline = deadline
         for member in self.members:
             member.move_deadline(before, deadline)
         return True
@@ -137,8 +137,8 @@ class TurnRuntime(OpenTurn):
             self.paused = max(0.0, deadline - trio.current_time())
             return True
         before = self.deadline
-        self.deadline = deadline
         self._scope.deadline = min(deadline, self._absent_at)
+        self.deadline = deadline
         self.member.move_deadline(before, deadline)
         return True
 

@@ -73,6 +73,8 @@ def every(seconds: float) -> WallClockTimes:
 
 def at(time_of_day: time, tz: tzinfo) -> WallClockTimes:
     """See `Room.at`."""
+    if not isinstance(time_of_day, time) or not isinstance(tz, tzinfo):  # type: ignore[redundant-expr]  # untyped code
+        raise TypeError(f"at({time_of_day!r}, {tz!r}): pass a `datetime.time` and a `tzinfo`, such as a `ZoneInfo`")
     if time_of_day.tzinfo is not None:
         raise ValueError(f"at({time_of_day!r}): pass the time of day without a time zone, and the zone as `tz`")
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import hypothesis  # noqa: F401  # the import runs Trio's plugin, which makes Trio sort ready tasks
@@ -47,28 +48,43 @@ def threads_hold(clock: trio.abc.Clock) -> Iterator[None]:
         yield
         return
     threads: Any = trio._threads
-    start, working, threshold = threads.start_thread_soon, 0, clock.autojump_threshold
+    start, send = threads.start_thread_soon, threads._send_message_to_trio
+    working, threshold = 0, clock.autojump_threshold
 
     def start_and_hold(run: Callable[[], T], deliver: Callable[[outcome.Outcome[T]], object], *args: Any) -> None:
-        nonlocal working
-
         def deliver_and_release(result: outcome.Outcome[T]) -> None:  # called in the thread
             deliver(result)
             token.run_sync_soon(release)  # after the task is woken, so that the clock cannot jump in between
 
-        def release() -> None:
-            nonlocal working
-            working -= 1
-            if not working:
-                clock.autojump_threshold = threshold
-
         token = trio.lowlevel.current_trio_token()
-        working += 1
-        clock.autojump_threshold = math.inf
+        hold()
         start(run, deliver_and_release, *args)
 
-    threads.start_thread_soon = start_and_hold
+    def hold() -> None:
+        nonlocal working
+        working += 1
+        clock.autojump_threshold = math.inf
+
+    def release() -> None:
+        nonlocal working
+        working -= 1
+        if not working:
+            clock.autojump_threshold = threshold
+
+    async def call_and_release(call: Callable[..., Awaitable[T]], *args: Any) -> T:
+        release()
+        try:
+            return await call(*args)
+        finally:
+            hold()
+
+    def send_and_release(token: trio.lowlevel.TrioToken | None, message: Any) -> Any:  # called in the thread
+        if token is None and isinstance(message, threads.Run):  # the thread waits for Trio
+            message = threads.Run(partial(call_and_release, message.afn), message.args)
+        return send(token, message)
+
+    threads.start_thread_soon, threads._send_message_to_trio = start_and_hold, send_and_release
     try:
         yield
     finally:
-        threads.start_thread_soon = start
+        threads.start_thread_soon, threads._send_message_to_trio = start, send

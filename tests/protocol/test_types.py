@@ -35,7 +35,7 @@ from hypothesis import strategies as st
 import edge
 from edge.errors import InvalidEvent
 from edge.protocol.codec import JSON, MESSAGEPACK
-from edge.protocol.field_kinds import fields_of, is_object
+from edge.protocol.field_kinds import REGISTERED, RegisteredType, fields_of, is_object
 from edge.protocol.field_types import MAX_DEPTH, MAX_INTEGER, check_type, is_hashable
 from edge.protocol.structure import structure
 from edge.protocol.unstructure import unstructure
@@ -404,6 +404,14 @@ class Typed:
     type: str
 
 
+class Bush(TypedDict):
+    below: list[Bush]
+
+
+class Branch(NamedTuple):
+    below: Sequence[Branch]
+
+
 @attrs.frozen
 class Shared:
     items: list[int] = []  # noqa: RUF008  # a mistake
@@ -440,6 +448,8 @@ class Shared:
         (set[edge.Json], "can't be in a set"),
         (Shared, "all instances share its default: use attrs.field(factory=list)"),
         (Any, "use edge.Json for a value without a schema"),
+        (Bush, "Bush contains itself: only attrs classes and dataclasses can"),
+        (Branch, "Branch contains itself"),
         (str | Text, "can't be told apart"),
         (int | Number, "can't be told apart"),
         (float | Number, "can't be told apart"),
@@ -638,6 +648,19 @@ def test_a_type_is_registered_once() -> None:
         edge.register_type(Money, str, read_money)
     with pytest.raises(TypeError, match="needs a class"):
         edge.register_type("Money", str, read_money)  # type: ignore[arg-type]  # a mistake
+    with pytest.raises(TypeError, match="int is a built-in class"):
+        edge.register_type(int, str, int)
+
+
+def test_a_registered_type_makes_values_of_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If `from_plain` returns something else, the value is refused."""
+
+    class Odd:
+        pass
+
+    monkeypatch.setitem(REGISTERED, Odd, RegisteredType(Odd, str, str, str))
+    with pytest.raises(InvalidEvent, match="the value is not valid"):
+        structure({"value": "x"}, _class_with(Odd))
 
 
 def test_a_value_without_a_type_can_not_be_a_registered_one() -> None:

@@ -63,7 +63,7 @@ ROWS: list[tuple[str, Any, Any, str]] = [
     ("`bytes`", bytes, b"hi", "base64 in JSON, bytes in MessagePack"),
     ("`datetime`", datetime, datetime(2026, 1, 31, 12, 30, tzinfo=UTC), "ISO 8601 with an offset from UTC"),
     ("`date`", date, date(2026, 1, 31), "ISO 8601"),
-    ("`timedelta`", timedelta, timedelta(minutes=1, milliseconds=500), "seconds; at most 285 years"),
+    ("`timedelta`", timedelta, timedelta(minutes=1, milliseconds=500), "seconds; at most 272 years"),
     ("`UUID`", UUID, UUID(int=7), "the canonical text"),
     ("`Decimal`", Decimal, Decimal("12.50"), "text of at most 64 characters; an exponent of at most 99; finite"),
     ("`Enum`", Tool, Tool.PEN, "the value of the member: text, a whole number or a bool"),

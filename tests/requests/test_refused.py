@@ -126,10 +126,10 @@ async def test_a_request_that_is_dropped_settles(edge_room: EdgeRoom, caplog: py
         await trio.sleep(1)
         nursery.start_soon(bet, 6)
         await trio.sleep(1)
-        assert failures == ["7 unanswered at 1"]
+        assert failures == ["7 unanswered at 0"]
         ana.send(Nod())
         await trio.sleep(1)
-        assert failures == ["7 unanswered at 1"]
+        assert failures == ["7 unanswered at 0"]
         ana.send(Think())
         await trio.sleep(1)
         gc.collect()
@@ -159,6 +159,91 @@ async def test_a_client_refuses(edge_room: EdgeRoom) -> None:
         raise edge.RequestRefused("no time", data=Bet(3))
     await trio.sleep(1)
     assert outcome == ["refused", "no time", Bet(3)]
+
+
+@seeds(20)
+@pytest.mark.parametrize("loop", ["player", "listen", "shared", "room"])
+async def test_the_last_request_of_a_loop_settles(edge_room: EdgeRoom, loop: str) -> None:
+    """A request that a loop has passed over fails when the loop waits for its next event. A request that other code
+    still refers to does not."""
+
+    class Forgetful(edge.Room[FromPlayer, ToPlayer]):
+        tasks: trio.Nursery
+
+        async def run(self) -> None:
+            if loop == "room":
+                async for player, event in self.listen(Bet):
+                    if event.chips > 1:
+                        self.tasks.start_soon(self.think, player, event)
+            await trio.sleep_forever()
+
+        async def player(self, player: edge.Player[FromPlayer, ToPlayer]) -> None:
+            if loop == "room":
+                await trio.sleep_forever()
+            listener = player if loop == "player" else player.listen(Bet, share=loop == "shared")
+            async for event in listener:
+                if isinstance(event, Bet) and event.chips > 1:
+                    self.tasks.start_soon(self.think, player, event)
+
+        async def think(self, player: edge.Player[FromPlayer, ToPlayer], event: Any) -> None:
+            await trio.sleep(5)
+            player.reply(event, Taken(0))
+
+    async with trio.open_nursery() as nursery:
+        Forgetful.tasks = nursery
+        room = await edge_room(Forgetful)
+        (ana,) = await room.join("ana")
+        began = trio.current_time()
+        for _ in range(2):
+            assert (await failure(ana, Bet(1), Taken)).problem == "unanswered"
+            assert trio.current_time() == began
+        assert await ana.request(Bet(2), Taken) == Taken(0)
+
+
+async def test_two_requests_are_taken_before_one_is_answered(edge_room: EdgeRoom) -> None:
+    """A request that code has received without a loop waits for its answer, while the code waits for another event."""
+
+    class Pairs(edge.Room[FromPlayer, ToPlayer]):
+        async def player(self, player: edge.Player[FromPlayer, ToPlayer]) -> None:
+            bets = player.listen(Bet)
+            first = await bets.receive()
+            second = await bets.receive()
+            player.reply(first, Taken(second.chips))
+            player.reply(second, Taken(first.chips))
+
+    room = await edge_room(Pairs)
+    (ana,) = await room.join("ana")
+    answers: list[Any] = []
+
+    async def bet(chips: int) -> None:
+        answers.append(await ana.request(Bet(chips), Taken))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bet, 1)
+        await trio.sleep(1)
+        nursery.start_soon(bet, 2)
+    assert answers == [Taken(2), Taken(1)]
+
+
+async def test_a_refusal_in_a_nursery(edge_room: EdgeRoom) -> None:
+    """`RequestRefused` refuses the request also if a task of the block's nursery raises it."""
+
+    class Checking(edge.Room[FromPlayer, ToPlayer]):
+        async def player(self, player: edge.Player[FromPlayer, ToPlayer]) -> None:
+            async for event in player:
+                with player.answering(event):
+                    async with trio.open_nursery() as outer, trio.open_nursery() as inner:
+                        outer.start_soon(trio.sleep_forever)
+                        inner.start_soon(self.check)
+
+        async def check(self) -> None:
+            raise edge.RequestRefused("no", data=Short(1))
+
+    room = await edge_room(Checking)
+    (ana,) = await room.join("ana")
+    for _ in range(2):
+        failed = await failure(ana, Bet(1), Taken)
+        assert (failed.problem, str(failed), failed.data) == ("refused", "no", Short(1))
 
 
 async def test_a_refused_event_that_is_not_a_request(edge_room: EdgeRoom) -> None:

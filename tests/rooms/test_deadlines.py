@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -30,6 +32,7 @@ class Turns(edge.Room[Say, Said]):
     async def run(self) -> None:
         await self.seats.wait_minimum()
         async with self.open_round(seconds=500) as round:
+            self.opened = round
             while_away: Any = "pause" if self.pause else "run"
             turn = round.turn(round.players[0], seconds=10, max_absence=self.max_absence, while_away=while_away)
             with turn as self.turn:
@@ -60,6 +63,18 @@ async def test_a_turn_is_extended_and_its_client_is_told(edge_room: EdgeRoom) ->
     await trio.sleep(1)
     assert (room.turn.outcome, room.ended_at) == (Outcome.TIMEOUT, pytest.approx(20))
     assert room.turn.extend(seconds=10) is False
+
+
+async def test_a_deadline_that_is_no_number_changes_nothing(edge_room: EdgeRoom) -> None:
+    """NaN is an error, and the turn and the round keep their deadlines."""
+    room, _ = await open_turn(edge_room)
+    for of in (room.turn, room.opened):
+        before = of.deadline
+        for move in (partial(of.extend, seconds=math.nan), partial(of.end_at, math.nan)):
+            with pytest.raises(ValueError, match="NaN"):
+                move()
+        assert of.deadline == before
+        assert of.extend(seconds=1)
 
 
 async def test_a_turn_is_shortened(edge_room: EdgeRoom) -> None:

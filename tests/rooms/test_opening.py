@@ -15,7 +15,8 @@ import trio
 import edge
 from edge import Code
 from edge.rooms.directory import Directory
-from edge.testing import EdgeRoom, seeds
+from edge.rooms.opening import read_options
+from edge.testing import EdgeApp, EdgeRoom, seeds
 from tests.small_rooms import Said, Say
 
 
@@ -155,13 +156,13 @@ async def test_setup_takes_too_long(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_room_that_is_closed_during_setup(edge_room: EdgeRoom) -> None:
-    """`Room.close` cancels `setup`, and a client that waited is refused."""
+    """`Room.close` cancels `setup`, and a client that waited gets the code of the close."""
     room = await edge_room(Opening)
     async with trio.open_nursery() as nursery:
 
         async def join() -> None:
             with trio.move_on_after(1.5):
-                assert (await refusal(partial(room.join, "ana"))).code is Code.CLOSING
+                assert (await refusal(partial(room.join, "ana"))).code is Code.ROOM_CLOSED
 
         nursery.start_soon(join)
         await trio.sleep(1)
@@ -447,6 +448,127 @@ async def test_a_loop_gets_all_early_events(edge_room: EdgeRoom) -> None:
     await trio.sleep(1)
     assert [(await ana.receive(Said)).text for _ in range(6)] == list("012345")
     assert not ana.errors
+
+
+@seeds(20)
+async def test_two_loops_that_begin_together_get_their_early_events(edge_room: EdgeRoom) -> None:
+    """If several loops begin at once, each gets its early events, in order."""
+    got: list[Any] = []
+
+    class Late(edge.Room[Say | Said, Said]):
+        async def player(self, player: edge.Player[Say | Said, Said]) -> None:
+            await trio.sleep(1)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.hear, player, Say)
+                nursery.start_soon(self.hear, player, Said)
+
+        async def hear(self, player: edge.Player[Say | Said, Said], kind: Any) -> None:
+            async for event in player.listen(kind):
+                got.append(event)
+
+    room = await edge_room(Late)
+    (ana,) = await room.join("ana")
+    for number in range(3):
+        ana.send(Say(str(number)))
+        ana.send(Said(str(number)))
+    await trio.sleep(2)
+    for kind in (Say, Said):
+        assert [each.text for each in got if type(each) is kind] == list("012")
+    assert not ana.errors
+
+
+async def test_setup_that_ignores_its_cancellation(edge_room: EdgeRoom) -> None:
+    """Clients do not wait longer than the time limit of `setup`, although a thread of it works on; then the room is
+    refused."""
+
+    class Stubborn(edge.Room[Say, Said]):
+        setup_seconds = 3
+
+        async def setup(self) -> None:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(100)
+
+    room = await edge_room(Stubborn)
+    room.expect_crash("setup() did not return within 3 s")
+    refused = await refusal(partial(room.join, "ana"))
+    assert (refused.code, trio.current_time()) == (Code.ROOM_CRASHED, 4)
+    await trio.sleep(100)
+    assert room.room.closing
+
+
+async def test_authorize_that_ignores_its_cancellation(edge_room: EdgeRoom) -> None:
+    """An applicant on whom `authorize` decides after its time limit is refused."""
+
+    class Stubborn(edge.Room[Say, Said]):
+        authorize_seconds = 3
+
+        async def authorize(self, applicant: edge.Applicant) -> None:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(4)
+
+    room = await edge_room(Stubborn)
+    assert (await refusal(partial(room.join, "ana"))).code is Code.INTERNAL_ERROR
+
+
+@seeds(20)
+async def test_authorize_does_not_begin_in_a_closing_room(edge_app: EdgeApp) -> None:
+    """When the room closes, no further `authorize` begins."""
+    begun: list[tuple[str, bool]] = []
+
+    class Closing(edge.Room[Say, Said]):
+        async def authorize(self, applicant: edge.Applicant) -> None:
+            begun.append((applicant.name, self.closing))
+            if applicant.name == "ana":
+                self.close("enough")
+            else:
+                await trio.sleep(4)
+
+    app = await edge_app(lambda: edge.App({"closing": Closing}))
+
+    async def join(name: str) -> None:
+        await refusal(partial(app.browser().join, "/rooms/closing/one", name=name))
+
+    with trio.move_on_after(3):
+        async with trio.open_nursery() as nursery:
+            for name in ("ana", "ben", "eve"):
+                nursery.start_soon(join, name)
+    assert not any(closing for _, closing in begun)
+
+
+async def test_an_applicant_keeps_the_room_open(edge_app: EdgeApp) -> None:
+    """A room is not idle while `authorize` decides on an applicant."""
+
+    class Slow(edge.Room[Say, Said]):
+        async def authorize(self, applicant: edge.Applicant) -> None:
+            await trio.sleep(4)
+
+    app = await edge_app(lambda: edge.App({"slow": Slow}, idle=0.5))
+    ana = await app.join("/rooms/slow/one", name="ana")
+    ana.leave()
+    await trio.sleep(5)
+    assert app.rooms() == []
+
+
+async def test_setup_that_closes_the_room(edge_room: EdgeRoom) -> None:
+    """If `setup` closes the room, clients get its reason, and no other code of the room starts."""
+
+    class Ended(edge.Room[Say, Said]):
+        async def setup(self) -> None:
+            await trio.sleep(1)
+            self.close("the tournament is over")
+
+        async def run(self) -> None:
+            raise AssertionError
+
+    room = await edge_room(Ended)
+    refused = await refusal(partial(room.join, "ana"))
+    assert (refused.code, refused.reason) == (Code.ROOM_CLOSED, "the tournament is over")
+
+
+def test_long_join_options_are_refused() -> None:
+    """The server, too, checks the size of join options."""
+    with pytest.raises(edge.Refused, match="longer than 1024 bytes"):
+        read_options({"color": "x" * 1100}, Table)
 
 
 async def test_early_events_do_not_wait_for_ever(edge_room: EdgeRoom) -> None:

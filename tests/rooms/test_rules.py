@@ -264,7 +264,7 @@ async def test_rule_3_overflow_ends_the_connection_and_can_be_resumed(edge_room:
         for number in range(3, 30):
             room.room.broadcast(Said("room", str(number)))
         assert trio.current_time() == before
-        await trio.sleep(3)
+        await trio.sleep(4)
         assert codes() == Code.OVERFLOW
     assert [(await ana.receive(Said)).text for _ in range(30)] == [str(number) for number in range(30)]
     stuck = room.room.players[2]

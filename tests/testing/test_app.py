@@ -219,3 +219,19 @@ async def test_a_thread_holds_the_clock() -> None:
     assert done == [None, 0.0, None, 0.0] or done == [None, None, 0.0, 0.0]
     await trio.sleep(100)
     assert trio.current_time() == began + 100
+
+
+async def test_a_thread_that_waits_for_trio_does_not_hold_the_clock() -> None:
+    """While a thread waits for a task of Trio, virtual time passes, and afterwards the thread holds the clock again."""
+    began = trio.current_time()
+    done: list[float] = []
+
+    def work() -> None:
+        trio.from_thread.run(trio.sleep, 5)
+        time.sleep(0.05)
+        done.append(trio.from_thread.run_sync(trio.current_time) - began)
+
+    with trio.move_on_after(3600) as limit:
+        await trio.to_thread.run_sync(work)
+    assert not limit.cancelled_caught
+    assert done == [5]

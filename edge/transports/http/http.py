@@ -86,7 +86,7 @@ class Request:
     @property
     def cookies(self) -> dict[str, str]:
         """The cookies of the request."""
-        pairs = (pair.partition("=") for pair in self.headers.get("cookie", "").split(";"))
+        pairs = (pair.partition("=") for pair in self.headers.get("cookie", "").split(";") if "=" in pair)
         return {name.strip(): value.strip() for name, _, value in pairs}
 
 
