@@ -48,6 +48,7 @@ class RoomRuntime(RoomCore):
         self.closed: trio.Event = trio.Event()
         """Set once the last task of the room has ended."""
         self._make_player = make_player
+        self._occupied = False  # true once the room has had a player
         self._admitted_early: list[PlayerRuntime] = []
         """Players who were admitted before the room's nursery was open."""
 
@@ -72,7 +73,11 @@ class RoomRuntime(RoomCore):
             raise Refused("this server no longer has the room", Code.MOVED)
         if self.closing:
             raise Refused("the room is closing", Code.CLOSING)
-        self._check_admission(seat)
+        try:
+            self._check_admission(seat)
+        except Refused as refused:
+            self._note_refused(refused)
+            raise
         player = self._add(seat, self.ledger.take_number())
         self.counters.admitted += 1
         if self.journal is not None:
@@ -86,6 +91,7 @@ class RoomRuntime(RoomCore):
         return self._add(seat, number)
 
     def _add(self, seat: Seat, number: int) -> PlayerRuntime:
+        self._occupied = True
         player = PlayerRuntime(self, seat, number)
         player.facade = self._make_player(player)
         if self.nursery is None:
@@ -94,6 +100,11 @@ class RoomRuntime(RoomCore):
             self.nursery.start_soon(self._play, player)
         self.ledger.add(player)  # last, so that an exception above leaves no incomplete player in the ledger
         return player
+
+    def _note_refused(self, refused: Refused) -> None:
+        """Close the room if a client has opened it with ``create="only"`` and is refused. So it may open it again."""
+        if self.opening.create == "only" and not (self._occupied or self.entering):
+            self.close(f"its first client was refused: {refused}")
 
     def _check_admission(self, seat: Seat) -> None:
         self.ledger.check_free()
@@ -149,6 +160,7 @@ class RoomRuntime(RoomCore):
             log.warning(text, self.path, applicant.name, self.kind.authorize_seconds, extra=self.log_context)
             raise Refused("the room took too long to decide", Code.INTERNAL_ERROR)
         if refused is not None:
+            self._note_refused(refused)
             raise refused
 
     async def _decide(self, what: str, run: Callable[[], Awaitable[object]], crash: Code) -> Refused | None:

@@ -8,7 +8,9 @@ import math
 import typing
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from http.cookies import SimpleCookie
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http.cookies import Morsel, SimpleCookie
 from json import dumps, loads
 from typing import Any, Protocol
 from urllib.parse import urlencode
@@ -27,6 +29,7 @@ from ..protocol.limits import Limits
 from ..protocol.messages import Create
 from ..rooms.room import Room, kind_of
 from ..rooms.session import Session
+from ..rooms.wall_clock import utc_now
 from ..server.app import App, site_of
 from ..server.serve import Server, open_server
 from ..server.sessions import CUSTOM
@@ -250,7 +253,8 @@ class Browser:
 
     def __init__(self, under_test: AppUnderTest) -> None:
         self.cookies: dict[str, str] = {}
-        """The cookies, by name."""
+        """The cookies, by name. Their paths and domains, and whether they need TLS, make no difference."""
+        self._until: dict[str, datetime | None] = {}  # when the cookies expire
         self._under_test = under_test
 
     async def get(self, path: str, *, headers: Mapping[str, str] | None = None, server: int = 0) -> Page:
@@ -301,8 +305,7 @@ class Browser:
             content = b"" if method == "HEAD" else await client.receive_all()
         for line in client.cookies:
             for name, morsel in SimpleCookie(line).items():
-                expired = morsel["max-age"] == "0" or morsel.value == ""
-                self.cookies.pop(name, None) if expired else self.cookies.update({name: morsel.value})
+                self.cookies[name], self._until[name] = morsel.value, _expiry(morsel)
         return Page(status, received, content)
 
     async def join(
@@ -373,14 +376,25 @@ class Browser:
     async def _find_key(self, app: App, session: Session | None, server: int) -> str | None:
         if session is not None:
             return app.keys.issue(session.id, name=session.name, claims=session.claims, guest=session.guest)
-        if not self.cookies:
+        if not self._cookie_header():
             return None
         page = await self.request("POST", "/session", headers={CUSTOM: "browser"}, server=server)
         key: str | None = page.json().get("key") if page.status == 200 else None
         return key
 
     def _cookie_header(self) -> dict[str, str]:
+        for name, until in [*self._until.items()]:
+            if until is not None and until <= utc_now():
+                del self._until[name]
+                self.cookies.pop(name, None)
         return {"cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())} if self.cookies else {}
+
+
+def _expiry(morsel: Morsel[str]) -> datetime | None:
+    """Return the time at which a cookie expires; None if it does not."""
+    if morsel["max-age"]:
+        return utc_now() + timedelta(seconds=int(morsel["max-age"]))
+    return parsedate_to_datetime(morsel["expires"]) if morsel["expires"] else None
 
 
 @asynccontextmanager

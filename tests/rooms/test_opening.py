@@ -549,6 +549,33 @@ async def test_an_applicant_keeps_the_room_open(edge_app: EdgeApp) -> None:
     assert app.rooms() == []
 
 
+async def test_a_refused_opener_may_try_again(edge_app: EdgeApp) -> None:
+    """If the client that opens a room with ``create="only"`` is refused, the room closes, so that a second attempt can
+    open it. A room with a player stays open."""
+
+    class Locked(edge.Room[Say, Said]):
+        async def authorize(self, applicant: edge.Applicant) -> None:
+            if applicant.name == "mallory":
+                raise edge.Refused("the password is wrong")
+
+        def admit(self, applicant: edge.Applicant) -> None:
+            if applicant.name == "eve":
+                raise edge.Refused("not you")
+
+    app = await edge_app(lambda: edge.App({"locked": Locked}))
+
+    async def join(name: str) -> object:
+        return await app.browser().join("/rooms/locked/one", name=name, create="only")
+
+    for name, reason in (("mallory", "the password is wrong"), ("eve", "not you")):
+        assert (await refusal(partial(join, name))).reason == reason
+        await trio.sleep(1)
+        assert app.rooms() == []
+    await join("ana")
+    assert (await refusal(partial(join, "mallory"))).code is Code.ROOM_EXISTS
+    assert app.rooms() == ["locked/one"]
+
+
 async def test_setup_that_closes_the_room(edge_room: EdgeRoom) -> None:
     """If `setup` closes the room, clients get its reason, and no other code of the room starts."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -180,6 +182,36 @@ async def test_refusals_and_mistakes(edge_app: EdgeApp) -> None:
     assert app.room("/rooms/echo/one") is app.room("echo/one")
     ben = await app.join("/rooms/echo/one", name="ben")
     assert [await each.request(Say("x"), Said) for each in (ana, ben)] == [Said("x"), Said("x")]
+
+
+async def test_cookies_expire(edge_app: EdgeApp) -> None:
+    """A browser sends a cookie until it expires, in virtual time."""
+    app = edge.App({"echo": Echo})
+
+    @app.route("/set", methods=["POST"])
+    async def keep(request: edge.Request) -> edge.Response:
+        return edge.Response(more=(("set-cookie", request.body.decode()),))
+
+    @app.route("/")
+    async def show(request: edge.Request) -> edge.Response:
+        return edge.json_response(sorted(request.cookies))
+
+    browser = (await edge_app(app)).browser()
+    assert (await browser.get("/")).json() == []
+    for cookie in (
+        "a=1; Max-Age=10",
+        "b=2",
+        f"c=3; Expires={format_datetime(edge.utc_now() + timedelta(seconds=20), usegmt=True)}",
+        "d=4; Expires=Thu, 01 Jan 2015 00:00:00 GMT",
+    ):
+        await browser.post("/set", body=cookie.encode())
+    assert (await browser.get("/")).json() == ["a", "b", "c"]
+    await trio.sleep(11)
+    assert (await browser.get("/")).json() == ["b", "c"]
+    await trio.sleep(11)
+    assert (await browser.get("/")).json() == ["b"]
+    await browser.post("/set", body=b"b=; Max-Age=0")
+    assert (await browser.get("/")).json() == []
 
 
 async def test_a_wait_for_what_is_never_received(edge_room: EdgeRoom) -> None:
