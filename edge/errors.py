@@ -67,7 +67,7 @@ class InvalidEvent(EdgeError):
       problem: the kind of the problem.
       message: one sentence that describes the problem.
       path: the place in the payload, such as ``drawing.strokes[3].width``; empty for the payload as a whole.
-      about: the name of the message; empty if the code that raises the error does not know the name.
+      about: the name of the received event; empty if the code that raises the error does not know it.
       request: the number of the request; None if the message is no request, or if that code does not know the number.
     """
 

@@ -157,7 +157,7 @@ def test_run_says_what_is_wrong(
 
 @pytest.fixture
 def fragile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a module that has a correct room, a faulty room, and a function that plays."""
+    """Write a module with a correct room, a faulty room, and a function for the option `--play`."""
     (tmp_path / "fragile.py").write_text(ROOMS)
     monkeypatch.chdir(tmp_path)
 

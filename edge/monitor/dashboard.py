@@ -111,8 +111,10 @@ class Overview:
     left: dict[str, int]
     messages_refused: dict[str, int]
     late: list[int]
-    """The number of ticks in each bucket of lateness: see `late_bounds`."""
+    """The number of ticks of all rooms' `ticks` loops, by lateness: one number for each of `late_bounds`, and one for
+    later ticks."""
     late_bounds: list[float]
+    """The largest lateness, in seconds, that each number of `late` counts."""
     skipped: int
     servers: list[Server]
     """All servers that share the broker; empty if this server shares none."""

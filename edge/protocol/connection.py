@@ -315,7 +315,7 @@ class Connection:
         if name[:1] not in UNCOUNTED_SIGNS:
             self._count_received(size, now)
         if name[:1] in SIGNS:
-            request = None  # the message is no request, and its number may be that of a request of this side
+            request = None  # an answer or a cancel: its number may be the number of a request that this side has sent
         return InvalidEvent(exc.problem, str(exc), about=name.lstrip(SIGNS), request=request)
 
     def _receive_ack(self, ack: Ack, now: float) -> None:

@@ -293,7 +293,7 @@ def _read_decimal(text: str) -> Decimal:
 def _check_decimal(value: Decimal) -> None:
     exponent = value.as_tuple().exponent
     if not isinstance(exponent, int) or abs(exponent) > MAX_DECIMAL_EXPONENT:
-        raise ValueError(f"{value:.3e} can't be encoded: it is not finite, or its exponent is too large")
+        raise ValueError(f"{value:.3e} can't be encoded: it is not finite, or its exponent is out of range")
 
 
 def _write_decimal(value: Decimal) -> str:

@@ -151,8 +151,8 @@ def _check_order(made: type[Any], cls: Any) -> None:
     mandatory = [each for each in fields_of(cls) if each.init and each.required]
     for first, second in itertools.pairwise(mandatory):
         if first.kw_only and not second.kw_only:
-            text = f"it comes after {first.name}, which is keyword-only: make it keyword-only, too"
-            raise TypeError(f"{made.__name__}.{second.name} can't be encoded: {text}")
+            text = f"make it keyword-only, because it comes after {first.name}, which is keyword-only"
+            raise TypeError(f"{made.__name__}.{second.name} can't be decoded: {text}")
 
 
 def _type_fault(declared: Any, rename: Rename, seen: set[Any], inside: tuple[Any, ...] = ()) -> str:

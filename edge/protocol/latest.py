@@ -24,7 +24,7 @@ class LatestValues(Generic[Value]):
         self.size: int = 0
         """The size of all values, in bytes."""
         self.dropped: bool = False
-        """True once a value was dropped. The owner of the store sets it to false when the loss no longer matters."""
+        """True once a value was dropped, until `clear` is called or the owner of the store resets it."""
         self._on_drop = on_drop
         self._stored: dict[Hashable, tuple[Value, int]] = {}
         """The values and their sizes, the oldest first."""

@@ -233,8 +233,8 @@ class RequestTracker:
           answer: the event class of the answers.
           on_take: called whenever the asking task takes an answer.
 
-        Returns: the answers, and a function that stops tracking the request, and cancels the request if it is
-          unanswered.
+        Returns: the answers, and a function that stops tracking the request, and cancels the request unless it has
+          ended.
         """
         number, request = self._begin(question, answer_classes(answer), single=False)
         request.on_take = on_take

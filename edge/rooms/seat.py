@@ -60,10 +60,11 @@ class Seat(abc.ABC):
     `check_crowded` before `send`."""
 
     def check_size(self, message: Outgoing) -> None:  # noqa: B027  # a seat without connections has no limit
-        """Check the size of a large message that the author's code sends.
+        """Check the size of a message that the author's code sends. The room calls this only if the message may be too
+        large.
 
         Raises:
-          ValueError: the message is larger than `Limits.sent_bytes`.
+          ValueError: the message is larger than `Limits.sent_bytes`. A seat without connections never raises this.
         """
 
     def check_crowded(self, message: Outgoing) -> None:  # noqa: B027  # a seat without connections is never crowded

@@ -181,7 +181,8 @@ def scripts(
     events: Events | None = None,
     seconds: Sequence[float] = SECONDS,
 ) -> st.SearchStrategy[list[Step]]:
-    """Return a strategy for scripts. In a script, at least one client joins, and steps of all kinds follow.
+    """Return a strategy for scripts. A script begins with the joins of one client or more. Then up to `steps` other
+    steps follow.
 
     Args:
       make: the class of the room, or any callable that returns a new room.

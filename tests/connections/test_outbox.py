@@ -69,7 +69,8 @@ def test_a_replay_does_not_count() -> None:
 
 
 def overfull(limits: Limits) -> tuple[Outbox, list[int]]:
-    """Return an outbox with a write under way, and a list that records its length at each call of `on_overfull`."""
+    """Return an outbox with a write under way, and a list. Each call of `on_overfull` appends the length of the outbox
+    to the list."""
     outbox, lengths = Outbox(JSON, limits), list[int]()
     outbox.writing = True
     outbox.on_overfull = lambda: lengths.append(len(outbox))

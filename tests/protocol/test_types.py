@@ -672,7 +672,9 @@ def test_a_value_without_a_type_can_not_be_a_registered_one() -> None:
 def test_a_mandatory_field_after_a_keyword_is_refused() -> None:
     """An event class with a mandatory positional field after a keyword-only field is refused, because the fields can't
     be passed in order."""
-    with pytest.raises(TypeError, match=r"^Positional\.b can't be encoded: it comes after a, which is keyword-only"):
+    with pytest.raises(
+        TypeError, match=r"^Positional\.b can't be decoded: make it keyword-only, because it comes after a"
+    ):
         check_type(_class_with(list[Positional]))
     assert _accepted(_class_with(Keyword))
 

@@ -27,8 +27,8 @@ LEFT = 1000
 
 @attrs.frozen
 class Stamp:
-    """The number of a server's request, and the lowest number whose answer the server still waits for. After each
-    request, the broker ignores requests of the same server with lower numbers than `oldest`."""
+    """The numbers with which a server marks a request. Once the broker has read a request, it ignores requests of the
+    same server with lower numbers than `oldest`."""
 
     number: int
     """The number of this request. Each request of a server has a higher number than the server's previous request."""

@@ -99,11 +99,13 @@ class ServedHttpTransport(HttpTransport):
           first: the number of frames that the client sent before the frames in this body.
           has: the number of the server's frames that the client has received.
 
-        Returns: the number of the client's frames that have arrived.
+        Returns: the number of the client's frames that need not be sent again: they have arrived, or the transport
+          closes and discards them.
 
-        *Backpressure*: if there is no space for a frame within five seconds, it is not accepted. The client repeats it.
+        *Backpressure*: frames for which there is no space within five seconds are not accepted. The client sends them
+        again.
 
-        *Cancellation*: no accepted frame is lost. The client repeats the other frames.
+        *Cancellation*: no accepted frame is lost. The client sends the other frames again.
 
         Raises:
           TransportOver: the transport has ended.

@@ -77,8 +77,8 @@ class _Guard:
     """A nursery for trio-websocket's tasks. An error in a task ends the connection, but does not cancel the nursery.
 
     Args:
-      shield: True if the tasks run until `end` although the nursery is cancelled, because a closing handshake needs a
-        reader.
+      shield: True if only `end` ends the tasks, and a cancellation of the nursery does not. A closing handshake needs
+        the reading task.
     """
 
     def __init__(self, nursery: trio.Nursery, *, shield: bool = False) -> None:
