@@ -288,7 +288,8 @@ class Client(Generic[Sent, Heard]):
 
         *Cancellation* cancels the request in the room. The caller's deadline is sent with the request.
         """
-        self._note_change()  # wake a reader that waits for space: it may have to read other events before the answer
+        # The reading task may wait for space in the inbox. It must read on, because the answer comes later.
+        self._note_change()
         return await self._requests.ask(self._check(event), *answers)
 
     @contextmanager

@@ -44,8 +44,8 @@ IS_OPEN = "is-transport-open"
 # The maximum number of bytes of bodies that are being forwarded to one server, and from one client address. Further
 # requests are refused with `Code.CROWDED`.
 MAX_BYTES, MAX_BYTES_EACH = 16 * 1024 * 1024, 2 * 1024 * 1024
-# The maximum number of HTTP transports that this server remembers as open on other servers. About any other transport,
-# it asks the transport's server.
+# The maximum number of HTTP transports that this server remembers as open on other servers. If it does not remember a
+# transport, it asks the transport's server.
 MAX_KNOWN = 20_000
 
 Respond = Callable[[Responder, Request, tuple[str, str]], Awaitable[None]]

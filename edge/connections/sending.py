@@ -55,7 +55,7 @@ class SendBuffer:
 
     @property
     def pressed(self) -> bool:
-        """True while more than half of the window is unacknowledged, so that the peer's acks must be read soon."""
+        """True while more than half of the window is in use, so that the peer's acks must be read soon."""
         return self.counts.pressed
 
     async def wait_relief(self) -> None:

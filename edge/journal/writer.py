@@ -35,7 +35,7 @@ MAX_ENTRY_BYTES = 8 * 1024 * 1024
 # The writer sends a request to the broker once the request has this many entries or this many bytes. The requests are
 # limited so that the broker can serve other servers between two requests.
 AT_ONCE, AT_ONCE_BYTES = 500, 1024 * 1024
-# After a broker has lost journals, the writer writes at least this many of them again at a time. If this server fails
+# After a broker has lost journals, the writer writes them again in groups of at least this size. If this server fails
 # before a journal is written again, the room is lost, so the number must not be small.
 REWRITTEN_AT_ONCE = 20
 

@@ -30,7 +30,7 @@ class Counts:
     up."""
 
     on_relief: Callable[[], object] = attrs.field(default=lambda: None)
-    """Called when `pressed` becomes false: at most half of the window is unacknowledged."""
+    """Called when `pressed` becomes false: at most half of the window is in use."""
 
     on_empty: Callable[[], object] = attrs.field(default=lambda: None)
     """Called after each ack that leaves no message unacknowledged, and when the window is dropped."""
@@ -60,7 +60,7 @@ class Counts:
     """True once `give_up` was called. No message is counted or stored until the next fresh start."""
 
     pressed: bool = False
-    """True while more than half of the window is unacknowledged."""
+    """True while more than half of the window is in use."""
 
     _unacked: deque[Outgoing] = attrs.field(factory=deque)
     _unacked_bytes: int = 0

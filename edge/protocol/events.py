@@ -94,9 +94,8 @@ def event(
         frozen: Any = attrs.frozen(cls)
         name = cls_or_name if isinstance(cls_or_name, str) and cls_or_name else cls.__name__
         if not NAME.fullmatch(name):
-            raise TypeError(
-                f"{name!r} can't be an event's name: use at most 64 letters, digits and _ . : -; begin with a letter"
-            )
+            text = "begin with a letter from A to Z, and use at most 64 such letters, digits and the characters _.:-"
+            raise TypeError(f"{name!r} can't be an event's name: {text}")
         if key and (delivery != "latest" or key not in attrs.fields_dict(frozen)):
             raise TypeError(f"event {name}: key={key!r} must name a field, and needs delivery='latest'")
         if delivery not in typing.get_args(Delivery):

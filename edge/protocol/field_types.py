@@ -136,13 +136,21 @@ def _check_fields(cls: Any, rename: Rename, seen: set[Any]) -> None:
     names: dict[str, str] = {}
     for field in fields:
         fault = "it has no type" if field.type is None else _type_fault(field.type, rename, seen)
-        if type(field.default) in (list, dict, set, bytearray):
-            made_by = type(field.default).__name__
+        if not _is_immutable(field.default):
+            made_by = type(field.default).__name__ if type(field.default) in (list, dict, set) else "lambda: ..."
             fault = f"all instances share its default: use attrs.field(factory={made_by})"
         if field.init and names.setdefault(name := wire_name(field, rename), field.name) != field.name:
             fault = f"{names[name]} has the same name on the wire, {name!r}"
         if fault:
             raise TypeError(f"{made.__name__}.{field.name} can't be encoded: {fault}")
+
+
+def _is_immutable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _check_order(made: type[Any], cls: Any) -> None:

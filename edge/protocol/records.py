@@ -24,7 +24,7 @@ MAX_HEAD_BYTES = 16
 
 @attrs.frozen
 class Closed:
-    """A record of the sender's close of the transport, with a code."""
+    """A record which says that the sender has closed the transport, with a code."""
 
     code: int
 

@@ -248,12 +248,13 @@ def _named_tuple(cls: Any, inner_of: Inner) -> Hook:
 def _typed_dict(cls: Any, inner_of: Inner, rules: Rules) -> Hook:
     kinds, required = dict(items_of(cls)), required_items(cls)
     inner = {name: inner_of(kind) for name, kind in kinds.items()}
+    fields = f"an object with the fields {', '.join(kinds)}"
 
     def hook(value: Any, _: Any) -> Any:
         if type(value) is not dict:
             raise Mismatch("an object")
         if not required <= value.keys() or not (rules.ignore_extra or value.keys() <= inner.keys()):
-            raise Mismatch("other fields")
+            raise Mismatch(fields)
         return {name: inner[name](value[name], kinds[name]) for name in inner if name in value}
 
     return hook

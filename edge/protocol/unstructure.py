@@ -177,7 +177,8 @@ def _registered(registered: RegisteredType, inner_of: Inner) -> Hook:
 
 
 def _untyped(value: Any) -> Any:
-    """Convert a value without a declared type. A reader could not convert a registered type back."""
+    """Convert a value without a declared type. Values of registered types are refused, because a reader could not
+    convert them back."""
     if type(value) in REGISTERED:
         _refuse(type(value), value)
     return unstructure(value)

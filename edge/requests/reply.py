@@ -99,7 +99,7 @@ class ReplyScope(Generic[Answer]):
 
         Returns: True if the answer was sent; False if the request was already answered or cancelled.
 
-        *Backpressure*: the method waits while more than half of the window is unacknowledged.
+        *Backpressure*: the method waits while more than half of the window is in use.
 
         *Cancellation*: the answer is not sent.
 

@@ -118,15 +118,15 @@ class RequestTracker:
     Args:
       send: sends a message to the other side.
       receives: the events that the other side may send.
-      wait_relief: waits while more than half of the window is unacknowledged.
+      wait_relief: waits while more than half of the window is in use.
       check_size: raises an error if a message of this side's code is too large.
       on_refusal: called for each refused message, with the problem, a text for the other side, and the event's name.
       on_unusable: called for each event that does not fit its class, with the error and the event's name. Returns True
         if the other side must get an error.
       on_ignored: called for the first event of each name that has unknown fields, with the error and the name. From
         then on, unknown fields of events with this name are ignored. If None, an event with unknown fields is invalid.
-      on_dropped: called if this side's code drops the event of a request without an answer, with the event's name and
-        the place in the code that has taken the event.
+      on_dropped: called with an event's name and a place in the code, if the code at this place has taken a request,
+        did not answer it, and no longer refers to its event.
       tolerant: True to continue to wait if an answer does not fit, so that a client can't break a room with a wrong
         answer. False to let the request fail.
       max_request_bytes: the maximum number of bytes of unanswered requests of the other side. Further requests are
@@ -301,7 +301,8 @@ class RequestTracker:
                 self._send(question.message)
 
     def read_event(self, message: messages.Event | messages.Request) -> Any | None:
-        """Build the typed event of a message. Return None if the event is refused."""
+        """Build the typed event of a message, and track it if it is a request. Return None if it is refused or
+        ignored."""
         number = message.id if isinstance(message, messages.Request) else None
         kind = self._receives.by_name.get(message.name)
         try:

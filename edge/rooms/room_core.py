@@ -89,7 +89,7 @@ class RoomCore:
         self.run_scope: trio.CancelScope = trio.CancelScope()
         self.timer_scope: trio.CancelScope = trio.CancelScope()
         self.strained: set[Member] = set()
-        """The connected players for whom more than half of a window is unacknowledged. As long as the set contains a
+        """The connected players for whom more than half of a window is in use. As long as the set contains a
         player, the server reads later from other players who send at more than half of their byte pace."""
         self._opened_at: float | None = None
         self._random: Random | None = None

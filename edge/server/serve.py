@@ -231,7 +231,7 @@ class Server:
         finally:
             if isinstance(stream, trio.SocketStream):
                 stream.socket.close()
-            else:  # TLS sends a close alert, which a peer that does not read would block
+            else:  # TLS first sends a close alert; if the peer does not read, this would wait for ever
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + GOODBYE_SECONDS):
                     await stream.aclose()
 

@@ -37,7 +37,7 @@ from .virtual import task_tree
 
 log: logging.Logger = logging.getLogger("edge.testing")
 
-# The seconds within which all rooms and clients must close: far more than all deadlines of an orderly close together.
+# The seconds within which all rooms and clients must close: far more than the sum of all deadlines of an orderly close.
 CLOSING_SECONDS = 60.0
 
 R = TypeVar("R", bound=Room[Any, Any])

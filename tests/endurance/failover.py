@@ -130,8 +130,8 @@ async def fail_over(town: Town, path: str, how: str) -> Lost:
 
 
 def check(players: list[Listener], detached_at: float, died_at: float) -> Lost:
-    """Check that each player who received lost events started fresh, and that only events of the last moments before
-    the failure were lost."""
+    """Check that each player started fresh who had received events that the journal lost. Check that the journal lost
+    only events of the last moments before the failure."""
     fence = min(event.fence for player in players for _, event in player.heard)
     before = [(at, event.total) for player in players for at, event in player.heard if event.fence == fence]
     after = [event.total for player in players for _, event in player.heard if event.fence != fence]

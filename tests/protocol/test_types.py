@@ -404,6 +404,16 @@ class Typed:
     type: str
 
 
+@attrs.frozen
+class SharedBox:
+    box: Changeable = Changeable(1)  # a mistake
+
+
+@attrs.frozen
+class SharedTuple:
+    lists: tuple[list[int], ...] = ([],)  # a mistake
+
+
 class Bush(TypedDict):
     below: list[Bush]
 
@@ -447,6 +457,8 @@ class Shared:
         (set[Group], "can't be in a set"),
         (set[edge.Json], "can't be in a set"),
         (Shared, "all instances share its default: use attrs.field(factory=list)"),
+        (SharedBox, "all instances share its default: use attrs.field(factory=lambda: ...)"),
+        (SharedTuple, "all instances share its default: use attrs.field(factory=lambda: ...)"),
         (Any, "use edge.Json for a value without a schema"),
         (Bush, "Bush contains itself: only attrs classes and dataclasses can"),
         (Branch, "Branch contains itself"),

@@ -42,8 +42,8 @@ class Claim:
     """The result of a claim of a room's lease."""
 
     server: str
-    """The server that has the room. This is the claimant if the claim was granted. Empty if the claim was rejected for
-    any reason except that another server has the room."""
+    """The server that has the room. This is the claimant if the claim was granted. Empty if the claim was rejected
+    although no other server has the room."""
 
     seconds: float
     """The seconds that the lease lasts. For a rejected claim: the shortest time until a claim can be granted."""

@@ -67,7 +67,7 @@ def number_in(headers: Mapping[str, str], name: str) -> int:
     """
     text = headers.get(name, "")
     if not (text.isascii() and text.isdigit() and len(text) <= 15):
-        raise RemoteProtocolError(f"{name} must be a number")
+        raise RemoteProtocolError(f"the header {name} must be a number of at most 15 digits")
     return int(text)
 
 

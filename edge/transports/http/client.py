@@ -255,4 +255,4 @@ def _read(records: Records, data: bytes) -> list[Frame | Closed]:
     except RemoteProtocolError as exc:
         if exc.code is Code.TOO_LARGE:
             raise
-        raise trio.BrokenResourceError(f"a response without valid records: {exc}") from exc
+        raise trio.BrokenResourceError(f"a response contains an invalid record: {exc}") from exc

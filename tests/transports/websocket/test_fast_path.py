@@ -1,4 +1,4 @@
-"""edge with its fast path reads any bytes like trio-websocket without edge, however the bytes are split."""
+"""The fast path reads the same messages from any bytes as trio-websocket alone does, however the bytes are split."""
 
 from __future__ import annotations
 

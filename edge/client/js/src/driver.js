@@ -47,7 +47,8 @@ export class ConnectionDriver {
   /**
    * Open a transport, and send the hello.
    * @param {import("./fallback.js").TransportKind} kind @param {string} url
-   * @param {boolean} explained true if a missing welcome is not the fault of the transport: then expect the welcome sooner
+   * @param {boolean} explained true in the first attempts after a lost connection: the server may have
+   *   stopped, so wait for the welcome for a shorter time, and do not blame the transport
    * @param {() => Parameters<Connection["hello"]>[0]} hello called when the transport is open
    */
   async open(kind, url, explained, hello) {
