@@ -63,7 +63,7 @@ class Code(enum.IntEnum):
     """One side had sent more unacknowledged messages than its window holds."""
 
     ROOM_CRASHED = 4103
-    """The room's `setup` or `run` raised an exception."""
+    """The room's `setup` or `run` raised an exception, or the room could not be opened, restored or continued."""
 
     LATE = 4104
     """The hello did not arrive in time."""

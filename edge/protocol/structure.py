@@ -50,7 +50,8 @@ Hook = Callable[[Any, Any], Any]
 Inner = Callable[[Any], Hook]
 
 # The maximum number of members of one set with the same hash. A sender can choose tuples, numbers and attrs instances
-# with equal hashes, and adding n of them to a set takes n² comparisons. Of ordinary values, two or three share a hash.
+# with equal hashes, and adding n of them to a set takes n² comparisons. Even two or
+# three ordinary values rarely share a hash.
 MAX_SAME_HASH = 16
 
 # Types whose hashes a sender can't choose. Hashes of text and bytes are salted, and whole numbers are bounded.

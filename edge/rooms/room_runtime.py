@@ -41,8 +41,8 @@ class RoomRuntime(RoomCore):
     ) -> None:
         super().__init__(facade, kind, ledger)
         self.crashed_on: int | None = None
-        """The number of players who held a seat when `Room.run` raised an exception; 0 if `Room.setup` raised one; None
-        if neither did."""
+        """The number of players who held a seat when `Room.run` raised an exception; 0 if the room could not be set
+        up or restored; None otherwise."""
         self.setup_refusal: Refused | None = None
         """The refusal of all clients, if `Room.setup` failed."""
         self.closed: trio.Event = trio.Event()

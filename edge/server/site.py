@@ -135,7 +135,7 @@ class Site:
         self.hosts: tuple[str, ...] | None = None if hosts is None else tuple(hosts)
         self._static = _check_static(static or {})
         if mount is not None and "/" in self._static:
-            raise ValueError("a static folder at / would hide the mounted app: give it a prefix of its own")
+            raise ValueError("a static folder at / would hide the mounted app: give the folder a prefix of its own")
         mounted = mount if isinstance(mount, Mount | None) else Mount(mount)
         self.mount: MountedApp | None = None if mounted is None else MountedApp(mounted.app)
         self._mount_body_bytes = MAX_BODY_BYTES if mounted is None else mounted.max_body_bytes

@@ -196,7 +196,10 @@ class AppUnderTest:
         await running.ended.wait()
 
     async def start(self, server: int = 0) -> None:
-        """Start a server that was stopped, with a new app. *Cancellation*: the server is not started."""
+        """Start a server that was stopped, with a new app if a function makes it.
+
+        *Cancellation*: the server is not started.
+        """
         await self._nursery.start(self._serve, server)
 
     async def _serve(self, number: int, *, task_status: trio.TaskStatus[None]) -> None:
@@ -439,7 +442,8 @@ def _made(make: MakeApp, broker: Broker) -> App:
 
 
 def _room_class(app: App, path: str) -> Any:
-    """Return the room at a path, or its class; None if the app has no such kind of room.
+    """Return the open room at a path; if no room is open there, return the class of its rooms; None if the app has no
+    such kind of room.
 
     Raises:
       TypeError: the app has a function for this kind of room that does not name the class of its room.

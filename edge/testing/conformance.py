@@ -54,8 +54,8 @@ async def a_cancelled_receive_loses_nothing(left: Transport, right: Transport) -
 
 
 async def closing_is_told_with_its_code(left: Transport, right: Transport) -> None:
-    """Frames that were sent before a close arrive. Then `receive` raises `EndOfChannel`, and `close_code` is the code
-    of the close."""
+    """If frames were sent before a close, the frames arrive. Then `receive` raises `EndOfChannel`, and `close_code` is
+    the code of the close."""
     async with trio.open_nursery() as nursery:
 
         async def send_and_close() -> None:

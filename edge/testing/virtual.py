@@ -18,21 +18,26 @@ T = TypeVar("T")
 # The maximum number of times in a row that Trio may poll for I/O without running a task. Trio itself needs two polls:
 # one to wake tasks in `wait_all_tasks_blocked`, and one to let the clock jump.
 IDLE_PASSES = 3
+# The maximum number of times in a row that Trio may run tasks at the same virtual time: half a minute of real time.
+BUSY_PASSES = 1_000_000
 
 
 class Deadlock(EdgeError, AssertionError):
-    """A test waits for ever, or exceeds its virtual time. The message shows the line at which each task waits."""
+    """A test waits or runs for ever, or exceeds its virtual time. The message shows the line at which each task
+    waits."""
 
 
 class _Watchdog(trio.abc.Instrument):
-    """Cancels a test in a deadlock, which would be a silent busy loop under a mock clock. Also cancels a test that
-    exceeds its virtual time, for example because only heartbeats run."""
+    """Cancels a test in a deadlock, which would be a silent busy loop under a mock clock. Also cancels a test whose
+    tasks run without end at one time, and a test that exceeds its virtual time, for example because only heartbeats
+    run."""
 
     def __init__(self, hours: float) -> None:
         self.scope = trio.CancelScope()
         self.verdict = ""
         self._seconds = hours * 3600
         self._passes = 0
+        self._now, self._busy = -1.0, 0
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self._passes = 0
@@ -41,8 +46,13 @@ class _Watchdog(trio.abc.Instrument):
         self._passes += 1
         if self.verdict:
             return
-        if trio.current_time() > self._seconds:
+        now, self._busy = trio.current_time(), self._busy + 1
+        if now != self._now:
+            self._now, self._busy = now, 0
+        if now > self._seconds:
             self._bark(f"{self._seconds / 3600:g} virtual hours have passed (--edge-hours allows more)")
+        elif self._busy > BUSY_PASSES:
+            self._bark("tasks run without end, and no virtual time passes")
         elif self._passes > IDLE_PASSES:
             statistics = trio.lowlevel.current_statistics()
             if statistics.tasks_runnable == 0 and statistics.seconds_to_next_deadline == math.inf:
@@ -75,7 +85,8 @@ def run_virtual(
       instruments: further instruments for `trio.run`.
 
     Raises:
-      Deadlock: every task waits, and no deadline is pending; or the virtual time exceeds `hours`.
+      Deadlock: every task waits, and no deadline is pending; tasks run without end while no virtual time passes; or the
+        virtual time exceeds `hours`.
     """
     watchdog = _Watchdog(hours)
 

@@ -93,8 +93,8 @@ async def renew_in_vain(*_: object) -> Renewed:
 
 @pytest.mark.parametrize("how", ["drain", "move", "cut off"])
 async def test_a_room_that_closes_for_good_does_not_go_on(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No other server continues a room that was closed, even if the room's server drains, was moving the room, or loses
-    the lease while the room cleans up."""
+    """No other server continues a room that was closed. This also holds if the room's server drains, if the server was
+    moving the room, and if it loses the lease while the room cleans up."""
     monkeypatch.setattr(Ending, "runs", 0)
     async with open_town(partial(make_app, adding=Ending), 1) as town, adder(town, "ana") as ana:
         ana.add()

@@ -52,8 +52,8 @@ async def figures(network: Network) -> dict[str, float]:
 
 
 async def test_strangers_get_nothing() -> None:
-    """The monitor refuses a client that has no token, a wrong token or a key without the claim, and a page of another
-    site."""
+    """The monitor refuses a page of another site, and a client without a token, with a wrong token, or with a key
+    whose claim has a wrong value."""
     app = monitored()
     key = app.keys.issue("u1", name="Ana", claims={"edge-monitor": "yes"})
     async with open_network(app) as network:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import timedelta
 from email.utils import format_datetime
+from http.cookies import SimpleCookie
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trio
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse
-from starlette.routing import Route
 
 import edge
 from edge import Code
@@ -74,19 +73,25 @@ def make_wall() -> Wall:
 def make_app() -> edge.App:
     keys = edge.Keys("a secret of the whole app under test")
 
-    async def login(request: Request) -> PlainTextResponse:
-        name = (await request.body()).decode().partition("=")[2]
-        if name == "eve":
-            return PlainTextResponse("no", 401)
-        response = PlainTextResponse("welcome")
-        response.set_cookie("edge_session", keys.issue(f"user-{name}", name=name.title()), httponly=True)
-        return response
+    async def web(scope: Any, receive: Any, send: Any) -> None:
+        """A mounted ASGI app: a login form, and a route that tells the name of the person."""
+        assert scope["type"] == "http"
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        status, body, cookies = 200, b"welcome", []
+        if scope["path"] == "/login":
+            name = (await receive())["body"].decode().partition("=")[2]
+            if name == "eve":
+                status, body = 401, b"no"
+            else:
+                cookies.append(app.cookie.keep(keys.issue(f"user-{name}", name=name.title()), secure=False))
+        else:
+            jar = {key: morsel.value for key, morsel in SimpleCookie(headers.get("cookie", "")).items()}
+            session = app.session(SimpleNamespace(headers=headers, cookies=jar))
+            body = json.dumps({"name": None if session is None else session.name}).encode()
+        lines = [(name.encode(), value.encode()) for name, value in cookies]
+        await send({"type": "http.response.start", "status": status, "headers": lines})
+        await send({"type": "http.response.body", "body": body})
 
-    async def me(request: Request) -> JSONResponse:
-        session = app.session(request)
-        return JSONResponse({"name": None if session is None else session.name})
-
-    web = Starlette(routes=[Route("/login", login, methods=["POST"]), Route("/me", me)])
     app = edge.App({"wall": make_wall, "echo": Echo}, mount=web, sessions=edge.Sessions(keys=keys))
 
     @app.route("/lobby")

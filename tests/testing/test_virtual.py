@@ -14,7 +14,8 @@ import trio
 
 import edge
 import edge.testing
-from edge.testing.virtual import run_virtual
+from edge.testing import virtual
+from edge.testing.virtual import Deadlock, run_virtual
 
 RACE = """
 import random, sys
@@ -287,21 +288,14 @@ async def test_the_same_seed_gives_the_same_game(edge_room: Callable[..., Any]) 
     assert trio.current_time() == 3600
 
 
-def test_tests_of_other_plugins_are_left_alone(pytester: pytest.Pytester) -> None:
-    """A test that is marked for anyio runs on the event loop that anyio chooses, not under Trio in virtual time."""
-    pytester.makeconftest(CONFTEST)
-    pytester.makepyfile(
-        """
-import asyncio
-import pytest
+def test_a_busy_loop_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test whose tasks run without end while no virtual time passes fails with the lines at which they wait."""
+    monkeypatch.setattr(virtual, "BUSY_PASSES", 1000)
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
+    async def spin() -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
 
-@pytest.mark.anyio
-async def test_on_asyncio():
-    assert asyncio.get_running_loop() is not None
-"""
-    )
-    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    with pytest.raises(Deadlock, match=r"(?s)tasks run without end, and no virtual time passes:.*waits in spin\(\)"):
+        run_virtual(spin)
+    run_virtual(trio.sleep, 5000)

@@ -17,7 +17,7 @@ from edge.testing.conformance import Check
 from edge.transports.http.client import open_http_transport
 from edge.transports.http.http import HttpConnection, Response
 from edge.transports.http.served import ServedHttpTransport, TransportOver
-from edge.transports.http.transport import FIRST, HAS, MODE, Mode
+from edge.transports.http.transport import BODY, FIRST, HAS, MODE, Mode
 from edge.transports.linger import linger
 from edge.transports.memory import open_memory_transports
 from edge.transports.transport import Transport
@@ -80,6 +80,43 @@ async def test_line_transport(check: Check, mode: Mode) -> None:
         await check(client, server)
     async with line_pair(mode) as (client, server):
         await check(server, client)
+
+
+async def test_a_closed_client_pauses_between_its_requests() -> None:
+    """A client that has closed its transport, and has not read all frames, pauses between GET requests that bring
+    nothing new, even if the server answers each of them at once."""
+    asked, closing = 0, trio.Event()
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        nonlocal asked
+        connection = HttpConnection(stream)
+        with suppress(trio.BrokenResourceError):
+            while request := await connection.next_request(idle=1000, seconds=1000):
+                if request.method == "POST":
+                    await trio.sleep_forever()
+                if request.headers[HAS] != "0":
+                    await closing.wait()
+                asked += 1
+                await connection.respond(Response(200, b"t2\n[]", BODY))
+
+    async with trio.open_nursery() as nursery:
+
+        async def connect() -> trio.abc.Stream:
+            ours, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(serve, theirs)
+            return ours
+
+        async with open_http_transport(
+            connect, "edge.test", "/rooms/a/b", "a-line-of-tests", Mode.POLL, subprotocol="edge.1.json", limits=Limits()
+        ) as client:
+            await trio.sleep(1)
+            assert asked == 1
+            with trio.move_on_after(5):
+                nursery.start_soon(client.close)
+                closing.set()
+                await trio.sleep_forever()
+        nursery.cancel_scope.cancel()
+    assert 2 <= asked <= 30
 
 
 @pytest.mark.parametrize("check", TRANSPORT_CONFORMANCE, ids=lambda check: check.__name__)

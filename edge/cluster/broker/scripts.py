@@ -164,8 +164,8 @@ end
 """
 )
 
-# Records that all rooms of a server that is gone are marked as abandoned. If the server has been gone for longer than
-# the given time, the script deletes the record of the server.
+# Records that a server is gone, and that all its rooms are already marked as abandoned. If the server has been gone
+# for longer than the given time, the script deletes the record of the server.
 SWEPT = (
     COMMON
     + """

@@ -137,7 +137,7 @@ class ClientHttpTransport(HttpTransport):
         headers = {**self._headers, MODE: self._mode.value, HAS: str(self.received)}
         timeout = HOLD_SECONDS * 1.1 + REQUEST_SECONDS
         with trio.fail_after(timeout) as scope:
-            began = trio.current_time()
+            began, before = trio.current_time(), self.received
             await self._check(client, *await client.request("GET", self._path, headers), body=BODY)
             while data := await client.receive():
                 self._last_received_at = trio.current_time()
@@ -146,8 +146,8 @@ class ClientHttpTransport(HttpTransport):
                 for item in _read(records, data):
                     await self._take(self.received, item)
                 scope.deadline = trio.current_time() + timeout
-        if trio.current_time() < began + PAUSE_SECONDS and not self._arrived:
-            await trio.sleep(PAUSE_SECONDS)  # a proxy may answer at once, without the server
+        if trio.current_time() < began + PAUSE_SECONDS and self.received == before:
+            await trio.sleep(PAUSE_SECONDS)  # a proxy may answer at once; a closed transport accepts no frames
 
     async def _post(self, client: HttpClient) -> None:
         """Wait until there are frames to send, and send these frames in a POST request."""

@@ -136,7 +136,7 @@ export class ReconnectingConnection {
       driver.lost(fault.code, fault.message, { explained: true });
     }
     if (driver.dropped) return;
-    // a missing welcome soon after a lost connection is probably a fault of the server, not of the transport: connect again early
+    // if no welcome comes soon after a lost connection, the server is probably at fault, not the transport: wait less
     const explained = this.#attempt > 0 && this.#attempt <= AGAIN_ATTEMPTS && this.welcome !== null;
     driver.open(kind, this.#address, explained, () => {
       const [received, since] = this.#seated ? [this.#buffer.counts.received, this.#since] : [null, null];
