@@ -359,10 +359,13 @@ class RequestTracker:
         if incoming is None:
             return None
         incoming.place = authors_place()
-        return partial(self._drop_if_alone, incoming)
+        return partial(self._drop_if_alone, incoming, trio.lowlevel.current_task())
 
-    def _drop_if_alone(self, incoming: IncomingRequest) -> None:
-        """Refuse an unanswered request if only one variable refers to its event."""
+    def _drop_if_alone(self, incoming: IncomingRequest, taker: trio.lowlevel.Task) -> None:
+        """Refuse an unanswered request if only one variable refers to its event, and the task that has taken the event
+        calls this. The variable of another task's loop may be the one."""
+        if taker is not trio.lowlevel.current_task():
+            return
         if not incoming.answered and incoming.event is not None and _references(incoming.event) <= ONE_VARIABLE:
             self._stop_tracking(incoming)
             self._refuse_dropped(incoming)

@@ -200,6 +200,44 @@ async def test_the_last_request_of_a_loop_settles(edge_room: EdgeRoom, loop: str
         assert await ana.request(Bet(2), Taken) == Taken(0)
 
 
+@pytest.mark.parametrize("side", ["room", "client"])
+async def test_a_loop_does_not_drop_the_event_of_another_task(edge_room: EdgeRoom, side: str) -> None:
+    """Two tasks may loop over one listener, or one client, in turn: while one works on a request, the other waits."""
+
+    async def work(listener: Any, answer: Any, to: Any) -> None:
+        async for event in listener:
+            await trio.sleep(5)
+            to.reply(event, answer)
+            return
+
+    class Working(edge.Room[FromPlayer, ToPlayer]):
+        async def player(self, player: edge.Player[FromPlayer, ToPlayer]) -> None:
+            if side == "room":
+                await two_tasks(player.listen(Bet), Taken(0), player)
+            else:
+                assert await player.ask(Think(), Nod) == Nod()
+                assert await player.ask(Think(), Nod) == Nod()
+                player.send(Taken(1))
+            await trio.sleep_forever()
+
+    async def two_tasks(listener: Any, answer: Any, to: Any) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work, listener, answer, to)
+            await trio.sleep(1)
+            nursery.start_soon(work, listener, answer, to)
+
+    room = await edge_room(Working)
+    (ana,) = await room.join("ana")
+    if side == "room":
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ana.request, Bet(1), Taken)
+            await trio.sleep(3)
+            nursery.start_soon(ana.request, Bet(2), Taken)
+    else:
+        await two_tasks(ana, Nod(), ana)
+        assert await ana.receive(Taken) == Taken(1)
+
+
 async def test_two_requests_are_taken_before_one_is_answered(edge_room: EdgeRoom) -> None:
     """A request that code has received without a loop waits for its answer, while the code waits for another event."""
 

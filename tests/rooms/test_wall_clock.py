@@ -86,6 +86,9 @@ def test_mistakes() -> None:
             wall_clock.every(seconds)
     with pytest.raises(ValueError, match="without a time zone"):
         wall_clock.at(time(4, tzinfo=UTC), UTC)
+    for wrong in (("04:00", UTC), (time(4), "Africa/Nairobi"), (time(4), None)):
+        with pytest.raises(TypeError, match=r"pass a `datetime.time` and a `tzinfo`"):
+            wall_clock.at(*wrong)
 
 
 def test_outside_of_trio_the_clock_is_real() -> None:

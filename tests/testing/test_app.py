@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import threading
 from datetime import timedelta
 from email.utils import format_datetime
 from http.cookies import SimpleCookie
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 import edge
 from edge import Code
@@ -20,6 +21,8 @@ from edge.testing import EdgeApp, EdgeRoom, Seen, seeds
 from tests.small_rooms import Echo, Said, Say
 
 SAVED: dict[str, list[str]] = {}
+# Seconds without a ready task after which `wait_all_tasks_blocked` returns. An autojumping clock would jump earlier.
+LONGER_THAN_A_JUMP = 0.05
 
 
 class Wall(edge.Room[Say, Said]):
@@ -183,6 +186,8 @@ async def test_refusals_and_mistakes(edge_app: EdgeApp) -> None:
         await app.join("/rooms/echo/one", name="ana")
     with pytest.raises(ValueError, match="begin the path with a slash: /rooms/echo/one"):
         await app.join("rooms/echo/one", name="ana")
+    with pytest.raises(ValueError, match="`create` must be one of 'if needed', 'never', 'only', not 'sometimes'"):
+        await app.join("/rooms/echo/one", name="ana", sends=Say, receives=Said, create="sometimes")
     ana = await app.join("/rooms/echo/one", name="ana", sends=Say, receives=Said)
     assert app.room("/rooms/echo/one") is app.room("echo/one")
     ben = await app.join("/rooms/echo/one", name="ben")
@@ -242,18 +247,22 @@ async def test_a_wait_for_what_is_never_received(edge_room: EdgeRoom) -> None:
 async def test_a_thread_holds_the_clock() -> None:
     """While a thread works, no virtual time passes, whatever deadlines are pending."""
     began = trio.current_time()
-    done: list[Any] = []
+    done: list[float] = []
+    finish = threading.Event()
 
     async def work() -> None:
-        done.append(await trio.to_thread.run_sync(time.sleep, 0.05))
+        await trio.to_thread.run_sync(finish.wait)
         done.append(trio.current_time() - began)
 
     with trio.move_on_after(3600) as limit:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(work)
             nursery.start_soon(work)
+            await wait_all_tasks_blocked(LONGER_THAN_A_JUMP)
+            assert trio.current_time() == began
+            finish.set()
     assert not limit.cancelled_caught
-    assert done == [None, 0.0, None, 0.0] or done == [None, None, 0.0, 0.0]
+    assert done == [0.0, 0.0]
     await trio.sleep(100)
     assert trio.current_time() == began + 100
 
@@ -262,13 +271,18 @@ async def test_a_thread_that_waits_for_trio_does_not_hold_the_clock() -> None:
     """While a thread waits for a task of Trio, virtual time passes, and afterwards the thread holds the clock again."""
     began = trio.current_time()
     done: list[float] = []
+    finish = threading.Event()
 
     def work() -> None:
         trio.from_thread.run(trio.sleep, 5)
-        time.sleep(0.05)
+        finish.wait()
         done.append(trio.from_thread.run_sync(trio.current_time) - began)
 
     with trio.move_on_after(3600) as limit:
-        await trio.to_thread.run_sync(work)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, work)
+            await trio.sleep(5)
+            await wait_all_tasks_blocked(LONGER_THAN_A_JUMP)
+            finish.set()
     assert not limit.cancelled_caught
     assert done == [5]
