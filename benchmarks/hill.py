@@ -16,6 +16,7 @@ import trio
 
 import edge
 from edge.protocol.codec import JSON, MESSAGEPACK, Codec
+from edge.protocol.events import event_type
 from edge.protocol.outgoing import outgoing_event
 from edge.testing import open_rooms, run_virtual
 from examples.hill.physics import HZ
@@ -47,7 +48,7 @@ class Traffic:
     bytes: int = 0
 
     def add(self, event: Any, codec: Codec) -> None:
-        frame = outgoing_event(event).frame(codec)
+        frame = outgoing_event(event, event_type(type(event))).frame(codec)
         size = len(frame) if isinstance(frame, bytes) else len(frame.encode())
         self.messages += 1
         self.bytes += size + (2 if size < 126 else 4)  # the head of a WebSocket frame, RFC 6455 section 5.2

@@ -27,7 +27,8 @@ from ..protocol.clock import Clock
 from ..protocol.codec import JSON, VERSION, Codec, size_of
 from ..protocol.connection import Connection, Side
 from ..protocol.connection import State as Phase
-from ..protocol.events import Vocabulary
+from ..protocol.events import EventType, Vocabulary
+from ..protocol.field_kinds import Rename
 from ..protocol.fingerprint import fingerprint
 from ..protocol.limits import Limits
 from ..protocol.messages import MAX_OPTIONS_BYTES, Create
@@ -133,7 +134,7 @@ class Client(Generic[Sent, Heard]):
         if create not in typing.get_args(Create):
             choices = ", ".join(map(repr, typing.get_args(Create)))
             raise ValueError(f"`create` must be one of {choices}, not {create!r:.100}")
-        self._options, self._create = _plain_options(options), create
+        self._options, self._create = _plain_options(options, self._sends.rename), create
         self._hellos = 0
         self._codec = codec
         self._limits = limits
@@ -145,6 +146,7 @@ class Client(Generic[Sent, Heard]):
         self._requests = RequestTracker(
             self._send,
             self._receives,
+            self._type_of_sent,
             wait_relief=self._send_buffer.wait_relief,
             check_size=self._check_size,
             on_unusable=self._report,
@@ -170,7 +172,7 @@ class Client(Generic[Sent, Heard]):
           TypeError: this client does not send events of this class, or a value does not have its field's type.
           ValueError: a value cannot be encoded, or the message is larger than the room reads.
         """
-        message = outgoing_event(self._check(event))
+        message = outgoing_event(event, self._type_of_sent(event))
         self._check_size(message)
         self._send(message)
 
@@ -290,7 +292,7 @@ class Client(Generic[Sent, Heard]):
         """
         # The reading task may wait for space in the inbox. It must read on, because the answer comes later.
         self._note_change()
-        return await self._requests.ask(self._check(event), *answers)
+        return await self._requests.ask(event, *answers)
 
     @contextmanager
     def stream(self, event: Sent, answer: type[E]) -> Iterator[Replies[E]]:
@@ -303,7 +305,7 @@ class Client(Generic[Sent, Heard]):
           RequestFailed: raised by the loop: the room failed, or answered with an event of another class.
           TypeError, ValueError: see `send`.
         """
-        replies, stop = self._requests.open_stream(self._check(event), answer, self._note_change)
+        replies, stop = self._requests.open_stream(event, answer, self._note_change)
         try:
             yield replies
         finally:
@@ -314,14 +316,14 @@ class Client(Generic[Sent, Heard]):
 
         The block is cancelled when the room no longer waits for the answer. See `Player.answering`.
         """
-        return self._requests.answering(request, self._check)
+        return self._requests.answering(request)
 
     def reply(self, request: Heard, answer: Sent) -> bool:
         """Answer an event that the room sent as a request. `request` is the received object itself.
 
         Returns: True if the room waits for the answer.
         """
-        return self._requests.reply(request, self._check(answer))
+        return self._requests.reply(request, answer)
 
     def leave(self) -> None:
         """Leave the room: send a goodbye, and close. Without a connection, unacknowledged messages are lost. To prevent
@@ -594,12 +596,13 @@ class Client(Generic[Sent, Heard]):
             text = f"{message.name} is {size} bytes, and the room reads {self._message_bytes} at most: send it in parts"
             raise ValueError(text)
 
-    def _check(self, event: Any) -> Any:
-        if type(event) not in self._sends:
+    def _type_of_sent(self, event: Any) -> EventType:
+        kind = self._sends.by_class.get(type(event))
+        if kind is None:
             if isinstance(event, type):
                 raise TypeError(f"{event.__name__} is a class: send an instance of it")
             raise TypeError(f"{type(event).__name__} is not one of the events that this client sends")
-        return event
+        return kind
 
     def _close(self, ended: Ended) -> None:
         if self.ending is not None:
@@ -655,7 +658,7 @@ class Client(Generic[Sent, Heard]):
         changed.set()
 
 
-def _plain_options(options: object) -> Any:
+def _plain_options(options: object, rename: Rename) -> Any:
     """Return join options as plain data; None for the defaults.
 
     Raises:
@@ -666,7 +669,7 @@ def _plain_options(options: object) -> Any:
         return None
     if isinstance(options, type) or not attrs.has(type(options)):
         raise TypeError(f"`options` must be an instance of the room's `join_options`, not {options!r:.100}")
-    plain = unstructure(options)
+    plain = unstructure(options, rename=rename)
     size = size_of(JSON.encode(plain))
     if size > MAX_OPTIONS_BYTES:
         raise ValueError(f"`options` has {size} bytes as JSON, and must not be longer than {MAX_OPTIONS_BYTES}")

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import trio
 
 from ..protocol.codec import JSON, Codec, size_of
+from ..protocol.events import Vocabulary
+from ..protocol.field_kinds import Rename
 from ..protocol.limits import Limits
 from ..protocol.messages import MAX_NAME_BYTES, Create
 from .client import Client
@@ -56,6 +58,7 @@ def join(
     receives: type[Heard] | Any,
     name: str = "",
     key: str | Callable[[], Awaitable[str]] | None = None,
+    rename: Rename = "",
     options: object = None,
     create: Create = "if needed",
     codec: Codec = JSON,
@@ -78,6 +81,7 @@ def join(
         follows at most one redirect, and only to the same host.
       sends: the union of events that players send.
       receives: the union of events that players receive.
+      rename: the `Room.rename` of the room.
       name: the name that the client requests for its player, at most 512 bytes as JSON.
       options: the join options, an instance of `Room.join_options`, of at most 1 KiB as JSON; by default, the defaults
         of the class.
@@ -104,8 +108,8 @@ def join(
     limits = limits or Limits()
     client: Client[Any, Any] = Client(
         UrlConnector(url, codec=codec, limits=limits, kinds=transports, tls=tls, headers=headers),
-        sends=sends,
-        receives=receives,
+        sends=Vocabulary.of(sends, rename),
+        receives=Vocabulary.of(receives, rename),
         name=name,
         codec=codec,
         limits=limits,

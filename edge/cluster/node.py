@@ -527,7 +527,7 @@ def restore_player(room: RoomRuntime, limits: Limits, player: RecoveredPlayer) -
     """Restore a player who had a seat in this room on another server."""
     assert room.journal is not None
     record = player.record
-    options = read_options(record.options, room.kind.join_options)
+    options = read_options(record.options, room.kind.join_options, room.kind.rename)
     seat = PersistentSeat(room.journal, session_of(record), record.name, limits, options)
     seat.enter(room, number=record.number)
     seat.restore(player)

@@ -40,7 +40,7 @@ class EventType:
     """True if a server ignores extra fields, as clients always do."""
 
     rename: Rename = ""
-    """The names of fields on the wire: see `event`."""
+    """The names of fields on the wire: see `event`. A vocabulary may set it: see `Vocabulary.of`."""
 
     def key_of(self, event: object) -> tuple[str, object]:
         """Return the key of a ``latest`` event. A later event with the same key replaces the event."""
@@ -102,12 +102,24 @@ def event(
             raise TypeError(f"event {name}: delivery must be 'reliable', 'latest' or 'volatile', not {delivery!r}")
         if extra_fields not in typing.get_args(ExtraFields):
             raise TypeError(f"event {name}: extra_fields must be 'refuse' or 'ignore', not {extra_fields!r}")
-        if rename not in typing.get_args(Rename):
-            raise TypeError(f"event {name}: rename must be 'camel' or empty, not {rename!r}")
+        check_rename(f"event {name}", rename)
         frozen.__edge_event__ = EventType(frozen, name, delivery, key, extra_fields == "ignore", rename)
         return cast("type[C]", frozen)
 
     return make(cls_or_name) if isinstance(cls_or_name, type) else make
+
+
+def check_rename(where: str, rename: object) -> None:
+    """Check a value of `rename`.
+
+    Args:
+      where: the place where the value is given, for the error.
+
+    Raises:
+      TypeError: the value is unknown.
+    """
+    if rename not in typing.get_args(Rename):
+        raise TypeError(f"{where}: rename must be 'camel' or empty, not {rename!r:.60}")
 
 
 def event_type(cls: type[Any]) -> EventType:
@@ -122,37 +134,34 @@ def event_type(cls: type[Any]) -> EventType:
     return found
 
 
-def rename_of(cls: Any) -> Rename:
-    """Return the `rename` of an event class; empty for other types."""
-    found: EventType | None = getattr(cls, "__edge_event__", None)
-    return found.rename if found is not None and found.cls is cls else ""
-
-
 @attrs.frozen
 class Vocabulary:
     """The event classes that one side may send, by name and by class."""
 
     by_name: dict[str, EventType]
     by_class: dict[type[Any], EventType]
+    rename: Rename = ""
+    """The names of fields on the wire, for the events that have no `EventType.rename` of their own."""
 
     @classmethod
-    def of(cls, union: object) -> Vocabulary:
+    def of(cls, union: object, rename: Rename = "") -> Vocabulary:
         """Make a vocabulary of a union of event classes, of one class, or of None for no events.
 
         A `Vocabulary` is returned unchanged.
 
         Raises:
-          TypeError: a member is not an event, or two members have the same name.
+          TypeError: a member is not an event, two members have the same name, or `rename` has an unknown value.
         """
         if isinstance(union, Vocabulary):
             return union
+        check_rename("the vocabulary", rename)
         by_name: dict[str, EventType] = {}
         for member in _members(union):
             kind = event_type(member)
             if kind.name in by_name:
                 raise TypeError(f"{member.__name__} and {by_name[kind.name].cls.__name__} are both named {kind.name!r}")
-            by_name[kind.name] = kind
-        return cls(by_name, {kind.cls: kind for kind in by_name.values()})
+            by_name[kind.name] = attrs.evolve(kind, rename=kind.rename or rename)
+        return cls(by_name, {kind.cls: kind for kind in by_name.values()}, rename)
 
     def __contains__(self, cls: object) -> bool:
         return cls in self.by_class

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import MessageProblem
 from .codec import JSON, Codec, Frame, size_of
-from .events import EventType, event_type
+from .events import EventType
 from .messages import Cancel, Error, Event, Message, Part, Reply, Request, is_counted, to_plain
 from .unstructure import unstructure
 
@@ -68,19 +68,14 @@ class Outgoing:
         return self._packed
 
 
-def outgoing_event(event: Any, kind: EventType | None = None) -> Outgoing:
-    """Make the message of an event, with the delivery that its class declares.
-
-    Args:
-      kind: the type of the event, if the caller knows it.
+def outgoing_event(event: Any, kind: EventType) -> Outgoing:
+    """Make the message of an event, with the delivery that its type declares.
 
     Raises:
-      TypeError: `event` is not an instance of an event class, or a value does not have the type of its field.
+      TypeError: a value does not have the type of its field.
       ValueError: a value can't be encoded.
     """
-    if kind is None:
-        kind = event_type(type(event))
-    message = Event(kind.name, unstructure(event), kind.delivery == "reliable")
+    message = Event(kind.name, unstructure(event, kind.cls, kind.rename), kind.delivery == "reliable")
     if message.counted:
         return Outgoing(message)
     if kind.delivery == "volatile":
@@ -88,21 +83,24 @@ def outgoing_event(event: Any, kind: EventType | None = None) -> Outgoing:
     return Outgoing(message, key=kind.key_of(event))
 
 
-def outgoing_request(event: Any, id: int, seconds: float | None = None) -> Outgoing:
+def outgoing_request(event: Any, kind: EventType, id: int, seconds: float | None = None) -> Outgoing:
     """Make the message of a request. A request is reliable, whatever the class of the event declares."""
-    return Outgoing(Request(event_type(type(event)).name, unstructure(event), id, seconds))
+    return Outgoing(Request(kind.name, unstructure(event, kind.cls, kind.rename), id, seconds))
 
 
-def outgoing_reply(event: Any, id: int) -> Outgoing:
-    """Make the last answer to the request `id`. If the event is None, the answers end without another event."""
-    if event is None:
-        return Outgoing(Reply("", None, id))
-    return Outgoing(Reply(event_type(type(event)).name, unstructure(event), id))
+def outgoing_reply(event: Any, kind: EventType, id: int) -> Outgoing:
+    """Make the last answer to the request `id`."""
+    return Outgoing(Reply(kind.name, unstructure(event, kind.cls, kind.rename), id))
 
 
-def outgoing_part(event: Any, id: int) -> Outgoing:
+def outgoing_end(id: int) -> Outgoing:
+    """Make the message that ends the answers to the request `id` without another event."""
+    return Outgoing(Reply("", None, id))
+
+
+def outgoing_part(event: Any, kind: EventType, id: int) -> Outgoing:
     """Make one of several answers to the request `id`."""
-    return Outgoing(Part(event_type(type(event)).name, unstructure(event), id))
+    return Outgoing(Part(kind.name, unstructure(event, kind.cls, kind.rename), id))
 
 
 def outgoing_cancel(id: int, seconds: float | None = None) -> Outgoing:
@@ -110,11 +108,13 @@ def outgoing_cancel(id: int, seconds: float | None = None) -> Outgoing:
     return Outgoing(Cancel(id, seconds))
 
 
-def outgoing_error(problem: MessageProblem, message: str, about: str, id: int | None, data: Any = None) -> Outgoing:
+def outgoing_error(
+    problem: MessageProblem, message: str, about: str, id: int | None, data: tuple[Any, EventType] | None = None
+) -> Outgoing:
     """Make the refusal of a message. Shorten `about`, which the peer has sent, so that it can't amplify traffic.
 
     Args:
-      data: an event with details, or None.
+      data: an event with details, and its type; or None.
     """
-    details = None if data is None else [event_type(type(data)).name, unstructure(data)]
+    details = None if data is None else [data[1].name, unstructure(data[0], data[1].cls, data[1].rename)]
     return Outgoing(Error(problem, message[:300], about[:64], id, details))

@@ -24,7 +24,6 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
 from ..errors import InvalidEvent
-from .events import rename_of
 from .field_kinds import (
     REGISTERED,
     TAG,
@@ -72,16 +71,17 @@ class Rules:
     """The names of fields on the wire: see `event`."""
 
 
-def structure(value: object, cls: type[T], *, ignore_extra: bool = False) -> T:
+def structure(value: object, cls: type[T], *, ignore_extra: bool = False, rename: Rename = "") -> T:
     """Convert plain data into an instance of `cls`.
 
     Args:
       ignore_extra: ignore the fields that a class does not have, also in nested classes.
+      rename: the names of fields on the wire: see `event`.
 
     Raises:
       InvalidEvent: the data does not fit `cls`. The error has the path of the first fault, and a sentence.
     """
-    hook, bottomless, rules = _outer_hook_of(cls, ignore_extra)
+    hook, bottomless, rules = _outer_hook_of(cls, ignore_extra, rename)
     if bottomless:
         _check_depth(value)
     try:
@@ -93,8 +93,8 @@ def structure(value: object, cls: type[T], *, ignore_extra: bool = False) -> T:
         raise InvalidEvent("invalid", fault.sentence, fault.path.removeprefix(".")) from None
 
 
-def _find_outer_hook(cls: Any, ignore_extra: bool) -> tuple[Hook, bool, Rules]:
-    rules = Rules(ignore_extra, rename_of(cls))
+def _find_outer_hook(cls: Any, ignore_extra: bool, rename: Rename) -> tuple[Hook, bool, Rules]:
+    rules = Rules(ignore_extra, rename)
     return *_hook_of(cls, rules), rules
 
 
@@ -108,7 +108,7 @@ def _find_hook(cls: Any, rules: Rules) -> tuple[Hook, bool]:
 
 # Caches, because making a hook compiles code and is slow.
 _hook_of: Callable[[Any, Rules], tuple[Hook, bool]] = functools.cache(_find_hook)
-_outer_hook_of: Callable[[Any, bool], tuple[Hook, bool, Rules]] = functools.cache(_find_outer_hook)
+_outer_hook_of: Callable[[Any, bool, Rename], tuple[Hook, bool, Rules]] = functools.cache(_find_outer_hook)
 
 
 def _make_hook(declared: Any, rules: Rules) -> Hook:

@@ -21,7 +21,6 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_unstructure_fn, override
 
-from .events import rename_of
 from .field_kinds import (
     REGISTERED,
     TAG,
@@ -47,11 +46,12 @@ Hook = Callable[[Any], Any]
 Inner = Callable[[Any], Hook]
 
 
-def unstructure(value: object, cls: Any = None) -> Any:
+def unstructure(value: object, cls: Any = None, rename: Rename = "") -> Any:
     """Convert a typed value into plain data.
 
     Args:
       cls: the type that the value should have; by default, its own type.
+      rename: the names of fields on the wire: see `event`.
 
     Raises:
       TypeError: a value is not of the type that its field declares. The message begins with the path.
@@ -59,7 +59,7 @@ def unstructure(value: object, cls: Any = None) -> Any:
         well-formed, or more levels than a reader accepts; or a validator rejects it. The message begins with the path.
     """
     cls = cls or type(value)
-    hook, bottomless = _outer_hook_of(cls)
+    hook, bottomless = _hook_of(cls, rename)
     try:
         plain = hook(value)
     except RecursionError:
@@ -71,17 +71,12 @@ def unstructure(value: object, cls: Any = None) -> Any:
     return plain
 
 
-def _find_outer_hook(cls: Any) -> tuple[Hook, bool]:
-    return _hook_of(cls, rename_of(cls))
-
-
-def _find_hook(cls: Any, rename: Rename = "") -> tuple[Hook, bool]:
+def _find_hook(cls: Any, rename: Rename) -> tuple[Hook, bool]:
     return _make_hook(cls, rename), holds_itself(cls)
 
 
-# Caches, because making a hook compiles code and is slow.
+# A cache, because making a hook compiles code and is slow.
 _hook_of: Callable[[Any, Rename], tuple[Hook, bool]] = functools.cache(_find_hook)
-_outer_hook_of: Callable[[Any], tuple[Hook, bool]] = functools.cache(_find_outer_hook)
 
 
 def _make_hook(declared: Any, rename: Rename) -> Hook:

@@ -12,7 +12,8 @@ import attrs
 import trio
 
 from ..errors import MessageProblem, RequestRefused
-from ..protocol.outgoing import Outgoing, outgoing_error, outgoing_part, outgoing_reply
+from ..protocol.events import EventType
+from ..protocol.outgoing import Outgoing, outgoing_end, outgoing_error, outgoing_part, outgoing_reply
 
 Answer = TypeVar("Answer")
 
@@ -61,7 +62,7 @@ class ReplyScope(Generic[Answer]):
         event: Any,
         send: Callable[[Outgoing], None],
         wait_relief: Callable[[], Awaitable[None]],
-        check: Callable[[Any], Any],
+        type_of_sent: Callable[[Any], EventType],
         check_size: Callable[[Outgoing], None],
         mark_answered: Callable[[IncomingRequest], None],
         abandon: Callable[[IncomingRequest, str], None],
@@ -70,7 +71,7 @@ class ReplyScope(Generic[Answer]):
         self._event = event  # the request stays unanswered as long as this scope exists
         self._send = send
         self._wait_relief = wait_relief
-        self._check = check
+        self._type_of_sent = type_of_sent
         self._check_size = check_size
         self._mark_answered = mark_answered
         self._abandon = abandon
@@ -90,7 +91,7 @@ class ReplyScope(Generic[Answer]):
           TypeError, ValueError: `answer` is not an event that may be sent, has a value that can't be encoded, or is too
             large.
         """
-        message = outgoing_reply(self._check(answer), self._incoming.number)
+        message = outgoing_reply(answer, self._type_of_sent(answer), self._incoming.number)
         self._check_size(message)
         return self._finish(message)
 
@@ -107,7 +108,7 @@ class ReplyScope(Generic[Answer]):
           TypeError, ValueError: `answer` is not an event that may be sent, has a value that can't be encoded, or is too
             large.
         """
-        message = outgoing_part(self._check(answer), self._incoming.number)
+        message = outgoing_part(answer, self._type_of_sent(answer), self._incoming.number)
         self._check_size(message)
         await self._wait_relief()
         if self._incoming.answered:
@@ -138,7 +139,7 @@ class ReplyScope(Generic[Answer]):
             self._refuse(refusal)
             caught = True
         elif exc is None and not asked_off:
-            self._finish(outgoing_reply(None, self._incoming.number))
+            self._finish(outgoing_end(self._incoming.number))
         elif isinstance(exc, Exception) and not caught:
             self._fail("crashed", "an error was raised while the request was answered")
         else:
@@ -153,7 +154,7 @@ class ReplyScope(Generic[Answer]):
                 self._send(outgoing_error("refused", str(exc), self._incoming.name, None))
             return
         try:
-            data = None if exc.data is None else self._check(exc.data)
+            data = None if exc.data is None else (exc.data, self._type_of_sent(exc.data))
             message = outgoing_error("refused", str(exc), self._incoming.name, self._incoming.number, data)
             self._check_size(message)
         except Exception:

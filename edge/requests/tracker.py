@@ -18,7 +18,7 @@ import trio
 from ..aio.places import authors_place
 from ..errors import InvalidEvent, MessageProblem, RequestFailed
 from ..protocol import messages
-from ..protocol.events import Vocabulary, event_type
+from ..protocol.events import EventType, Vocabulary
 from ..protocol.field_types import MAX_INTEGER
 from ..protocol.outgoing import Outgoing, outgoing_cancel, outgoing_error, outgoing_reply, outgoing_request
 from ..protocol.structure import structure
@@ -118,6 +118,7 @@ class RequestTracker:
     Args:
       send: sends a message to the other side.
       receives: the events that the other side may send.
+      type_of_sent: returns the type of an event, or raises an error if this side may not send the event.
       wait_relief: waits while more than half of the window is in use.
       check_size: raises an error if a message of this side's code is too large.
       on_refusal: called for each refused message, with the problem, a text for the other side, and the event's name.
@@ -136,6 +137,7 @@ class RequestTracker:
         self,
         send: Callable[[Outgoing], None],
         receives: Vocabulary,
+        type_of_sent: Callable[[Any], EventType],
         *,
         wait_relief: Callable[[], Awaitable[None]],
         check_size: Callable[[Outgoing], None],
@@ -151,6 +153,7 @@ class RequestTracker:
         self._request_bytes = 0
         """The total size, in bytes, of the other side's unanswered requests."""
         self._send = send
+        self._type_of_sent = type_of_sent
         self._check_size = check_size
         self._on_refusal = on_refusal
         self._on_unusable = on_unusable
@@ -208,6 +211,7 @@ class RequestTracker:
 
         Raises:
           RequestFailed: the request was answered with an error, or ended without an answer.
+          TypeError, ValueError: the event cannot be sent.
           Exception: `close` was called. Its argument `fault` made this error.
 
         *Cancellation*: the request is cancelled on the other side, too. A later answer is dropped.
@@ -309,7 +313,7 @@ class RequestTracker:
             if kind is None or self._on_ignored is not None or message.name in self._loose:
                 event = self._structure(message.name, message.body)
             else:  # on a server, nearly all events
-                event = structure(message.body, kind.cls)
+                event = structure(message.body, kind.cls, rename=kind.rename)
         except InvalidEvent as exc:
             if self._on_unusable(exc, message.name) or number is not None:
                 self.refuse(exc.problem, str(exc), message.name, number)
@@ -395,11 +399,15 @@ class RequestTracker:
 
         Returns: True if the answer was sent; False if the event was not a request, or if the request was already
           answered or cancelled.
+
+        Raises:
+          TypeError, ValueError: the answer cannot be sent.
         """
+        sent = self._type_of_sent(answer)
         incoming = self._incoming.get(id(request))
         if incoming is None:
             return False
-        message = outgoing_reply(answer, incoming.number)
+        message = outgoing_reply(answer, sent, incoming.number)
         self._check_size(message)
         self._mark_answered(incoming)
         self._send(message)
@@ -414,33 +422,39 @@ class RequestTracker:
 
         Returns: True if the refusal was sent; False if the event was not a request, or if the request was already
           answered or cancelled.
+
+        Raises:
+          TypeError, ValueError: `data` cannot be sent.
         """
+        details = None if data is None else (data, self._type_of_sent(data))
         incoming = self._incoming.get(id(request))
         if incoming is None:
             return False
-        refusal = outgoing_error("refused", message, incoming.name, incoming.number, data)
+        refusal = outgoing_error("refused", message, incoming.name, incoming.number, details)
         self._check_size(refusal)
         self._mark_answered(incoming)
         self._send(refusal)
         return True
 
-    def answering(self, request: Any, check: Callable[[Any], Any]) -> ReplyScope[Any]:
+    def answering(self, request: Any) -> ReplyScope[Any]:
         """Return a scope for a block that answers a request. If the request is cancelled, the block is cancelled.
 
         Args:
           request: the received object itself, not an equal object.
-          check: returns the answer, or raises an error if the answer may not be sent.
         """
         incoming = self._incoming.get(id(request))
         if incoming is None:
-            wanted, sent = id(request) not in self._given_up, event_type(type(request))
-            incoming = IncomingRequest(-1, 0, math.inf, name=sent.name, answered=True, wanted=wanted)
+            received = self._receives.by_class.get(type(request))
+            if received is None:
+                raise TypeError(f"{type(request).__name__} is not one of the events that the other side sends")
+            wanted = id(request) not in self._given_up
+            incoming = IncomingRequest(-1, 0, math.inf, name=received.name, answered=True, wanted=wanted)
         return ReplyScope(
             incoming,
             request,
             self._send,
             self._wait_relief,
-            check,
+            self._type_of_sent,
             self._check_size,
             self._mark_answered,
             self._give_up_request,
@@ -471,11 +485,12 @@ class RequestTracker:
                 question.wake()
 
     def _begin(self, question: Any, answers: tuple[type[Any], ...], *, single: bool) -> tuple[int, _OutgoingRequest]:
+        sent = self._type_of_sent(question)
         self._sent_requests += 1
         number = self._sent_requests
         deadline = trio.current_effective_deadline()
         seconds = _seconds_until(deadline)
-        message = outgoing_request(question, number, seconds)
+        message = outgoing_request(question, sent, number, seconds)
         self._check_size(message)
         self._outgoing[number] = _OutgoingRequest(answers, message, single, deadline)
         try:
@@ -529,13 +544,13 @@ class RequestTracker:
         if kind is None:
             raise InvalidEvent("unknown_event", f"no event {name[:64]!r} is known here")
         if name in self._loose:
-            return structure(body, kind.cls, ignore_extra=True)
+            return structure(body, kind.cls, ignore_extra=True, rename=kind.rename)
         try:
-            return structure(body, kind.cls)
+            return structure(body, kind.cls, rename=kind.rename)
         except InvalidEvent as exc:
             if self._on_ignored is None:
                 raise
-            event = structure(body, kind.cls, ignore_extra=True)
+            event = structure(body, kind.cls, ignore_extra=True, rename=kind.rename)
             self._loose.add(name)
             self._on_ignored(exc, name)
             return event

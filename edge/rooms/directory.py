@@ -16,7 +16,7 @@ import trio
 from ..aio.guard import guarded
 from ..codes import Code
 from ..errors import Refused
-from ..protocol.unstructure import unstructure
+from ..protocol.field_kinds import Rename
 from .counters import Counters
 from .lease import Lease
 from .opening import BY_SERVER, Factory, Opening, read_options
@@ -170,7 +170,8 @@ class Directory:
             down (`Code.DRAINING`); the room could not be made, which is logged, or has crashed too often
             (`Code.ROOM_CRASHED`): see `Room.restarts`; the options do not fit (`Code.BAD_OPTIONS`).
         """
-        plain = None if options is None else unstructure(options)
+        factory = self._factories.get(kind)
+        plain = None if factory is None else factory.to_plain(options)
         return room_of(self.open_runtime(kind, name, Opening(opener, plain)))
 
     def open_runtime(
@@ -203,7 +204,8 @@ class Directory:
         try:
             room = runtime_of(self._factories[kind](name, opening.options))
             if opening.client:
-                read_options(opening.options, room.kind.join_options)  # so that bad options open no room
+                # raises for bad options, so that they open no room
+                read_options(opening.options, room.kind.join_options, room.kind.rename)
             room.counters, room.lease, room.opening = self.counters, lease or Lease(), opening
             room.open(kind, name, seed=self._seeds())
             prepare(room)
@@ -288,6 +290,8 @@ class Directory:
             self.open_runtime(kind, name, opening)
 
 
-def options_of(cls: type[Any]) -> type[Any] | None:
-    """Return the class of the join options of a room class; None for other classes and rooms without options."""
-    return kind_of(cls).join_options if issubclass(cls, Room) else None
+def options_of(cls: type[Any]) -> tuple[type[Any] | None, Rename]:
+    """Return the `join_options` and the `rename` of a room class; None and an empty text for other classes."""
+    if not issubclass(cls, Room):
+        return None, ""
+    return kind_of(cls).join_options, kind_of(cls).rename

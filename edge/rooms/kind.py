@@ -11,7 +11,8 @@ from typing import Any
 import attrs
 
 from ..aio.members import public_members
-from ..protocol.events import EventType, Vocabulary
+from ..protocol.events import EventType, Vocabulary, check_rename
+from ..protocol.field_kinds import Rename
 from ..protocol.field_types import check_key, check_type
 from .opening import check_options_class
 from .restarts import Restarts
@@ -35,7 +36,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "apply": ("fact",),
 }
 SECONDS = ("setup_seconds", "authorize_seconds", "cleanup_seconds")
-SETTINGS = ("seats", "restarts", "when_cut_off", "facts", "join_options", *SECONDS)
+SETTINGS = ("seats", "restarts", "when_cut_off", "facts", "rename", "join_options", *SECONDS)
 
 
 @attrs.frozen(eq=False)
@@ -56,6 +57,8 @@ class RoomKind:
     restarts: Restarts
     continues_without_broker: bool
     """True if the room continues while its server cannot reach the broker: see `Room.when_cut_off`."""
+    rename: Rename
+    """See `Room.rename`."""
     join_options: type[Any] | None
     """The class of the join options; None if the room has none."""
     has_setup: bool
@@ -86,13 +89,14 @@ class RoomKind:
         persistent = room.snapshot is not base.snapshot
         kind = cls(
             class_name=room.__name__,
-            receives=_vocabulary(None if is_generic else receives),
-            sends=_vocabulary(None if is_generic else sends),
+            receives=_vocabulary(None if is_generic else receives, room.rename),
+            sends=_vocabulary(None if is_generic else sends, room.rename),
             facts=_vocabulary(room.facts),
             state_class=_state_class(room) if persistent else None,
             persistent=persistent,
             restarts=room.restarts,
             continues_without_broker=room.when_cut_off == "continue",
+            rename=room.rename,
             join_options=room.join_options,
             has_setup=room.setup is not base.setup,
             has_authorize=room.authorize is not base.authorize,
@@ -114,15 +118,6 @@ class RoomKind:
         """
         if self.is_generic:
             raise TypeError(f"{self.class_name} is a generic base class and cannot make rooms: {NO_EVENTS}")
-
-    def check_sends(self, event: Any) -> Any:
-        """Return this event if the room may send it to players.
-
-        Raises:
-          TypeError: the room may not send this object.
-        """
-        self.type_of_sent(event)
-        return event
 
     def type_of_sent(self, event: Any) -> EventType:
         """Return the event type of an event that the room sends to players.
@@ -169,8 +164,9 @@ def _check_members(room: type[Any], base: type[Any]) -> None:
         raise TypeError(f"{room.__name__}.restarts is {room.restarts!r:.60}: make it a Restarts(...)")
     if room.when_cut_off not in ("pause", "continue"):
         raise ValueError(f'{room.__name__}.when_cut_off is "pause" or "continue", not {room.when_cut_off!r}')
+    check_rename(room.__name__, room.rename)
     if room.join_options is not None:
-        check_options_class(room.join_options, f"{room.__name__}.join_options")
+        check_options_class(room.join_options, f"{room.__name__}.join_options", room.rename)
     for name in SECONDS:
         seconds = getattr(room, name)
         if type(seconds) not in (int, float) or not 0 < seconds < math.inf:
@@ -235,9 +231,9 @@ def _state_class(room: type[Any]) -> type[Any] | None:
     return returned
 
 
-def _vocabulary(events: object) -> Vocabulary:
+def _vocabulary(events: object, rename: Rename = "") -> Vocabulary:
     """Make a vocabulary, and check that its events can be encoded."""
-    vocabulary = Vocabulary.of(events)
+    vocabulary = Vocabulary.of(events, rename)
     for kind in vocabulary.by_name.values():
         check_type(kind.cls, kind.rename)
         if kind.key:

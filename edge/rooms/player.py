@@ -265,7 +265,7 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         Raises:
           TypeError, ValueError: see `send`.
         """
-        return self.__edge_runtime.requests.reply(request, self.__edge_runtime.room.kind.check_sends(answer))
+        return self.__edge_runtime.requests.reply(request, answer)
 
     def refuse(self, request: FromPlayer, message: str, *, data: ToPlayer | None = None) -> bool:
         """Refuse an event that the client sent as a request. The client gets `RequestFailed` with the same data.
@@ -281,10 +281,7 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         Raises:
           TypeError, ValueError: see `send`.
         """
-        runtime = self.__edge_runtime
-        return runtime.requests.refuse_request(
-            request, message, None if data is None else runtime.room.kind.check_sends(data)
-        )
+        return self.__edge_runtime.requests.refuse_request(request, message, data)
 
     def answering(self, request: FromPlayer) -> ReplyScope[ToPlayer]:
         """Answer a request in a block: ``with player.answering(request) as answering:``.
@@ -296,7 +293,7 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         Args:
           request: the received object itself, not an equal object.
         """
-        return self.__edge_runtime.requests.answering(request, self.__edge_runtime.room.kind.check_sends)
+        return self.__edge_runtime.requests.answering(request)
 
     def kick(self, reason: str = "") -> None:
         """End the seat of this player with `Code.KICKED`, and cancel the player's task."""

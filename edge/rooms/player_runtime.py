@@ -80,6 +80,7 @@ class PlayerRuntime(Member):
         self.requests: RequestTracker = RequestTracker(
             self._tell,
             room.kind.receives,
+            room.kind.type_of_sent,
             wait_relief=seat.wait_relief,
             check_size=self._check_size,
             on_refusal=self._note_refusal,
@@ -126,7 +127,7 @@ class PlayerRuntime(Member):
             raise Gone(self.name)
         self.room.kind.check_receives(*answer_classes(*answers))
         self.recheck_space()
-        return await self.requests.ask(self.room.kind.check_sends(question), *answers)
+        return await self.requests.ask(question, *answers)
 
     def shielded_cleanup(self) -> ShieldedCleanup:
         """See `Player.shielded_cleanup`."""
@@ -201,7 +202,7 @@ class PlayerRuntime(Member):
             unanswered=sorted(self.requests.unsettled - numbers),
             pending=[messages.to_plain(message) for message in pending],
             seat=seat,
-            options=None if self.seat.options is None else unstructure(self.seat.options),
+            options=None if self.seat.options is None else unstructure(self.seat.options, rename=self.room.kind.rename),
         )
 
     def restore(self, record: PlayerRecord) -> None:

@@ -76,6 +76,12 @@ class Room(Generic[FromPlayer, ToPlayer]):
     another server may open a room of the same name. This room ends when its server learns of the other room.
     """
 
+    rename: ClassVar[Literal["", "camel"]] = ""
+    """``"camel"`` sends the fields of events and join options under names in camel case: a field ``drawn_by`` is
+    ``drawnBy`` on the wire. For all rooms of an app, set it in their common base class. Python clients need the same
+    setting: ``edge.join(url, rename="camel", ...)``. See `event` for the names of a single class.
+    """
+
     join_options: ClassVar[type[Any] | None] = None
     """An attrs class of options that clients may give when they join: ``edge.join(url, options=...)``, and in edge.js
     ``join(url, { options: {...} })``.

@@ -118,7 +118,7 @@ class PersistentSeat(HeldSeat, RestorableSeat):
             assert isinstance(event, Event)
             try:
                 kind = self.player.room.kind.sends.by_name[event.name]
-                message = outgoing_event(structure(event.body, kind.cls), kind)
+                message = outgoing_event(structure(event.body, kind.cls, rename=kind.rename), kind)
             except (KeyError, InvalidEvent) as exc:  # the server that wrote the entry had different event classes
                 log.warning("the latest value %r is dropped: %r", event.name, exc, extra=self._log_context())
             else:

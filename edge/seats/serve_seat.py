@@ -262,7 +262,7 @@ async def _authorize(hello: Hello, session: Session, room: RoomRuntime) -> tuple
         return None, False
     if hello.create == "only" and room.opening.client != hello.client:
         raise Refused("a room of this name is open already", Code.ROOM_EXISTS)
-    options = read_options(hello.options, room.kind.join_options)
+    options = read_options(hello.options, room.kind.join_options, room.kind.rename)
     await room.authorize(Applicant(session.name or hello.name, session, options))
     return options, True
 

@@ -139,7 +139,7 @@ class Api:
         kind = room.kind.sends.by_name.get(asked.event)
         if kind is None:
             raise InvalidEvent("unknown_event", f"this room does not send an event named {asked.event[:64]!r}")
-        decided("publish()", room.facade.publish(structure(asked.body, kind.cls)))
+        decided("publish()", room.facade.publish(structure(asked.body, kind.cls, rename=kind.rename)))
         return json_response({"seated": len(room.ledger)})
 
     def _kick(self, room: RoomRuntime, body: bytes) -> Response:

@@ -22,7 +22,6 @@ from ..protocol import messages
 from ..protocol.codec import JSON, Codec
 from ..protocol.limits import Limits
 from ..protocol.messages import Create
-from ..protocol.unstructure import unstructure
 from ..rooms.directory import Directory, options_of
 from ..rooms.opening import Factory, Opening
 from ..rooms.room import Room, kind_of, runtime_of
@@ -287,10 +286,12 @@ async def _closing_rooms(expected: list[str], seed: int, clients: list[ClientUnd
     async with open_write_scheduler() as scheduler, trio.open_nursery() as nursery:
 
         async def open_room(make: Callable[..., R], *, name: str = "", options: object = None) -> RoomUnderTest[R]:
-            number, plain = len(opened), None if options is None else unstructure(options)
+            number = len(opened)
             name = name or str(number)
+            factory = Factory("room", make, options_of)
+            plain = factory.to_plain(options)
             # made here, because `Directory.open` would turn an exception of `make` into a refusal
-            room: R = Factory("room", make, options_of)(name, plain)
+            room: R = factory(name, plain)
 
             def only_once() -> R:
                 if room.closing:

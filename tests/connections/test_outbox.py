@@ -7,8 +7,9 @@ import json
 import edge
 from edge.connections.outbox import Outbox
 from edge.protocol.codec import JSON
+from edge.protocol.events import event_type
 from edge.protocol.limits import Limits
-from edge.protocol.outgoing import outgoing_event
+from edge.protocol.outgoing import Outgoing, outgoing_event
 
 
 @edge.event
@@ -27,6 +28,10 @@ class Fleeting:
     n: int
 
 
+def sent(event: object) -> Outgoing:
+    return outgoing_event(event, event_type(type(event)))
+
+
 def taken(outbox: Outbox) -> list[object]:
     return [json.loads(frame) for frame in outbox.take()]
 
@@ -36,7 +41,7 @@ def test_order_and_replacement() -> None:
     written twice."""
     outbox = Outbox(JSON, Limits())
     for event in (Newest("a", 1), Sure(1), Newest("b", 1), Newest("a", 2), Sure(2)):
-        outbox.put(outgoing_event(event))
+        outbox.put(sent(event))
     assert taken(outbox) == [
         ["Sure", {"n": 1}],
         ["~Newest", {"who": "b", "n": 1}],
@@ -50,10 +55,10 @@ def test_volatile_only_when_it_can_be_written_at_once() -> None:
     """A volatile event is dropped while a write is under way or if the outbox is full. It never ends the connection."""
     outbox = Outbox(JSON, Limits(outbox_frames=3))
     for event in (Sure(1), Fleeting(1), Fleeting(2), Fleeting(3)):
-        outbox.put(outgoing_event(event))
+        outbox.put(sent(event))
     outbox.writing = True
     assert taken(outbox) == [["Sure", {"n": 1}], ["~Fleeting", {"n": 1}], ["~Fleeting", {"n": 2}]]
-    outbox.put(outgoing_event(Fleeting(4)))
+    outbox.put(sent(Fleeting(4)))
     assert taken(outbox) == []
     assert outbox.goodbye is None
 
@@ -61,9 +66,9 @@ def test_volatile_only_when_it_can_be_written_at_once() -> None:
 def test_a_replay_does_not_count() -> None:
     """The messages that a resume repeats are written first, and do not count towards the limit of the outbox."""
     outbox = Outbox(JSON, Limits(outbox_frames=2))
-    outbox.put(outgoing_event(Sure(10)))
-    outbox.put_first(*(outgoing_event(Sure(n)).frame(JSON) for n in range(10)))
-    outbox.put(outgoing_event(Sure(11)))
+    outbox.put(sent(Sure(10)))
+    outbox.put_first(*(sent(Sure(n)).frame(JSON) for n in range(10)))
+    outbox.put(sent(Sure(11)))
     assert outbox.goodbye is None
     assert taken(outbox) == [["Sure", {"n": n}] for n in range(12)]
 
@@ -80,9 +85,9 @@ def overfull(limits: Limits) -> tuple[Outbox, list[int]]:
 def test_one_message_always_fits() -> None:
     """A message that is larger than the limit of the outbox does not overfill the outbox if no other message waits."""
     outbox, lengths = overfull(Limits(outbox_bytes=5))
-    outbox.put(outgoing_event(Sure(1)))
+    outbox.put(sent(Sure(1)))
     assert lengths == []
-    outbox.put(outgoing_event(Sure(2)))
+    outbox.put(sent(Sure(2)))
     assert lengths == [2]
 
 
@@ -92,7 +97,7 @@ def test_bounds_in_frames_and_bytes() -> None:
     for limits in (Limits(outbox_frames=3), Limits(outbox_bytes=3 * len('["Sure",{"n":1}]'))):
         outbox, lengths = overfull(limits)
         for n in range(5):
-            outbox.put(outgoing_event(Sure(n)))
+            outbox.put(sent(Sure(n)))
         assert lengths == [4, 5]
         assert taken(outbox) == [["Sure", {"n": n}] for n in range(5)]
 
@@ -101,7 +106,7 @@ def test_a_burst_is_no_slow_reader() -> None:
     """If no write is under way, the outbox accepts any number of messages."""
     outbox = Outbox(JSON, Limits(outbox_frames=3, outbox_bytes=30))
     for n in range(100):
-        outbox.put(outgoing_event(Sure(n)))
+        outbox.put(sent(Sure(n)))
     assert outbox.goodbye is None
     assert taken(outbox) == [["Sure", {"n": n}] for n in range(100)]
 
@@ -110,6 +115,6 @@ def test_replaced_values_do_not_add_up() -> None:
     """A thousand values of one `latest` key do not overfill the outbox, because only the newest value counts."""
     outbox = Outbox(JSON, Limits(outbox_bytes=200))
     for n in range(1000):
-        outbox.put(outgoing_event(Newest("a", n)))
+        outbox.put(sent(Newest("a", n)))
     assert outbox.goodbye is None
     assert taken(outbox) == [["~Newest", {"who": "a", "n": 999}]]

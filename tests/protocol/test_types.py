@@ -628,7 +628,7 @@ class Renamed:
 def test_camel_case_on_the_wire() -> None:
     """``rename="camel"`` applies to the fields of an event and of the objects in it, in both directions, and not to
     other events with the same objects."""
-    assert unstructure(Moved("ana")) == {
+    assert unstructure(Moved("ana"), rename="camel") == {
         "movedBy": "ana",
         "endPoints": [],
         "lastSize": None,
@@ -636,13 +636,13 @@ def test_camel_case_on_the_wire() -> None:
         "innerBox": None,
     }
     for event, inner in ((Renamed(ElsewhereToo(3)), {"innerThing": {"someName": 3}}),):
-        assert unstructure(event) == inner
-        assert structure(inner, Renamed) == event
+        assert unstructure(event, rename="camel") == inner
+        assert structure(inner, Renamed, rename="camel") == event
     assert unstructure(Kept(ElsewhereToo(3))) == {"inner_thing": {"some_name": 3}}
     with pytest.raises(InvalidEvent, match=r"^innerThing\.someName: expected a whole number"):
-        structure({"innerThing": {"someName": "x"}}, Renamed)
+        structure({"innerThing": {"someName": "x"}}, Renamed, rename="camel")
     with pytest.raises(InvalidEvent, match=r"^unknown field 'inner_thing'"):
-        structure({"inner_thing": {}}, Renamed)
+        structure({"inner_thing": {}}, Renamed, rename="camel")
     fields = {"a_b": attrs.field(type=int), "aB": attrs.field(type=int)}
     clashing: Any = edge.event("clashing", rename="camel")(attrs.make_class("Clashing", fields))
     with pytest.raises(TypeError, match="a_b has the same name on the wire, 'aB'"):

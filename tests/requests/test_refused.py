@@ -12,7 +12,7 @@ import trio
 
 import edge
 from edge.protocol import messages
-from edge.protocol.events import Vocabulary
+from edge.protocol.events import Vocabulary, event_type
 from edge.requests.tracker import RequestTracker
 from edge.testing import EdgeRoom, seeds
 
@@ -396,6 +396,7 @@ async def test_a_new_request_with_the_id_of_a_dropped_one_is_answered() -> None:
     tracker = RequestTracker(
         lambda message: sent.append(message.plain),
         Vocabulary.of(Bet),
+        lambda event: event_type(type(event)),
         wait_relief=trio.lowlevel.checkpoint,
         check_size=lambda message: None,
     )

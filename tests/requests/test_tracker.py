@@ -7,7 +7,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
-from edge.protocol.events import Vocabulary
+from edge.protocol.events import EventType, Vocabulary, event_type
 from edge.protocol.messages import Part, Reply
 from edge.protocol.outgoing import Outgoing, outgoing_error, outgoing_reply, outgoing_request
 from edge.requests.tracker import MAX_REQUESTS, RequestTracker
@@ -50,7 +50,7 @@ async def test_an_answer_that_does_not_fit_is_refused_and_the_wait_goes_on(edge_
             answers.append(await player.ask(Choose([]), Chosen))
 
         question = await ana.receive(Choose)
-        ana._send(outgoing_reply(Guess("x"), 1))
+        ana._send(outgoing_reply(Guess("x"), event_type(Guess), 1))
         ana._send(Outgoing(Reply("Chosen", {"option": 7}, 1)))
         await wait_all_tasks_blocked()
         assert [(error.problem, error.about) for error in ana.errors] == [("invalid", "Guess"), ("invalid", "Chosen")]
@@ -89,8 +89,13 @@ async def test_a_refusal_that_ends_the_conversation(answer: Reply | Part) -> Non
         if len(sent) == 2:  # as happens if too many messages are unacknowledged
             requests.close(lambda: edge.Gone("everybody"))
 
+    def event_type_of(event: object) -> EventType:
+        return event_type(type(event))
+
     events, wait = Vocabulary.of(Guess | Chosen), trio.lowlevel.checkpoint
-    requests = RequestTracker(send, events, wait_relief=wait, check_size=lambda message: None, tolerant=False)
+    requests = RequestTracker(
+        send, events, event_type_of, wait_relief=wait, check_size=lambda message: None, tolerant=False
+    )
     async with trio.open_nursery() as nursery:
 
         @nursery.start_soon
@@ -171,7 +176,7 @@ async def test_a_reply_to_somebody_who_left_is_in_vain(edge_room: EdgeRoom) -> N
 
     room = await edge_room(Ponderous)
     ana, ben = await room.join("ana", "ben")
-    ana._send(outgoing_request(Guess("x"), 1))
+    ana._send(outgoing_request(Guess("x"), event_type(Guess), 1))
     await trio.sleep(0.5)
     ana.leave()
     assert await ben.request(Guess("y"), Verdict) == Verdict(True)

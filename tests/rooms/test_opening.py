@@ -595,7 +595,7 @@ async def test_setup_that_closes_the_room(edge_room: EdgeRoom) -> None:
 def test_long_join_options_are_refused() -> None:
     """The server, too, checks the size of join options."""
     with pytest.raises(edge.Refused, match="longer than 1024 bytes"):
-        read_options({"color": "x" * 1100}, Table)
+        read_options({"color": "x" * 1100}, Table, "")
 
 
 async def test_early_events_do_not_wait_for_ever(edge_room: EdgeRoom) -> None:
