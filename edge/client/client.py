@@ -85,7 +85,8 @@ class State(enum.StrEnum):
 class Client(Generic[Sent, Heard]):
     """A client that connects one player to a room. Open it with `join`.
 
-    ``async for event in client`` yields the room's events in order, until the client is closed.
+    ``async for event in client`` yields the room's events in order, until the client is closed. A request of the room
+    that the loop has dropped without an answer fails in the room as ``unanswered``.
 
     *Backpressure*: the client stops reading while `inbox` events (see `join`) wait to be received. The server's writes
     then block. While the client waits for a reply or for acks, it stops only at twice that number.
@@ -151,10 +152,13 @@ class Client(Generic[Sent, Heard]):
             check_size=self._check_size,
             on_unusable=self._report,
             on_ignored=partial(self._report, dropped=False),
+            on_dropped=self._log_dropped,
             tolerant=False,
         )
         self._inbox: deque[Any] = deque()
         self._waiters: list[tuple[tuple[type[Any], ...], Waiter[Any]]] = []
+        self._drop_last: Callable[[], object] | None = None
+        """See `RequestTracker.note_taken`; None unless a loop has taken a request as its last event."""
         self._since: int | None = None
         """The attempt number of the hello that led to the seat's last fresh start; None without a seat."""
         self._changed = trio.Event()
@@ -227,6 +231,12 @@ class Client(Generic[Sent, Heard]):
         for kind in kinds:
             if kind not in self._receives:
                 raise TypeError(f"{getattr(kind, '__name__', kind)} is not one of the events that this client receives")
+        event = await self._receive(kinds, lambda: None)
+        self._requests.note_taken(event)  # for the log, if the caller drops a request
+        return event
+
+    async def _receive(self, kinds: tuple[type[Any], ...], before_wait: Callable[[], object]) -> Any:
+        """See `receive`. `before_wait` is called if the inbox has no such event."""
         await trio.lowlevel.checkpoint()
         for index, event in enumerate(self._inbox):
             if not kinds or isinstance(event, kinds):
@@ -235,6 +245,7 @@ class Client(Generic[Sent, Heard]):
                 return event
         if self.ending is not None:
             raise self._disconnected(self.ending)
+        before_wait()
         entry = (kinds, Waiter[Any]())
         self._waiters.append(entry)
         return await entry[1].wait(lambda: self._waiters.remove(entry))
@@ -243,10 +254,16 @@ class Client(Generic[Sent, Heard]):
         return self
 
     async def __anext__(self) -> Heard:
+        def drop_last() -> None:
+            if self._drop_last is not None:
+                self._drop_last()
+
         try:
-            return await self.receive()
+            event: Heard = await self._receive((), drop_last)
         except Disconnected:
             raise StopAsyncIteration from None
+        self._drop_last = self._requests.note_taken(event)
+        return event
 
     @overload
     async def request(self, event: Sent, answer: type[E], /) -> E: ...
@@ -556,6 +573,11 @@ class Client(Generic[Sent, Heard]):
     def refuse(self, fault: InvalidEvent) -> None:
         if self._report(fault, fault.about) or fault.request is not None:
             self._requests.refuse(fault.problem, str(fault), fault.about, fault.request)
+
+    def _log_dropped(self, name: str, place: str) -> None:
+        if ("unanswered", name, place) not in self._reported and len(self._reported) < MAX_REPORTED:
+            self._reported.add(("unanswered", name, place))
+            log.warning("%s has dropped a request %r of the room without an answer", place or "the client", name)
 
     def _report(self, fault: InvalidEvent, about: str, *, dropped: bool = True) -> bool:
         """Report an event of the room, or a field of an event, that this client cannot use. Return True if the problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -40,8 +41,8 @@ class Seen:
         return [*self._events.get(cls, ())]
 
     def note(self, event: Any) -> None:
-        """Record a received event."""
-        self._events.setdefault(type(event), deque(maxlen=MAX_SEEN)).append(event)
+        """Record a copy of a received event. A request fails when no other code refers to the event itself."""
+        self._events.setdefault(type(event), deque(maxlen=MAX_SEEN)).append(copy.copy(event))
 
 
 class ClientUnderTest(Client[Any, Any]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
@@ -19,6 +20,7 @@ from ..errors import Disconnected, RequestFailed
 from ..protocol.codec import JSON, MESSAGEPACK
 from ..protocol.events import Vocabulary
 from ..protocol.limits import Limits
+from ..requests.tracker import MAX_REQUESTS
 from ..rooms.directory import Directory
 from ..server.app import App
 from .network import Link, Network
@@ -148,5 +150,7 @@ class Simulation:
 
 
 async def _listen(client: Client[Any, Any]) -> None:
-    async for _ in client:
-        pass
+    """Take all events, and keep the room's requests waiting, as a person does who does not react."""
+    kept = deque[Any](maxlen=MAX_REQUESTS)
+    async for event in client:
+        kept.append(event)
