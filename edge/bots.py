@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from .aio.guard import guarded
-from .client.client import Client, State
+from .client.client import Client, Status
 from .client.connector import Connector
 from .client.join import open_client
 from .codes import Code
@@ -78,7 +78,7 @@ async def open_bot(
         options=options,
     )
     async with open_client(client):
-        await client.wait_state(State.OPEN)
+        await client.wait_status(Status.OPEN)
         yield client
 
 

@@ -7,7 +7,7 @@ import trio
 
 import edge
 from edge.bots import open_bot
-from edge.client.client import State
+from edge.client.client import Status
 from edge.rooms.directory import Directory
 from edge.testing import EdgeRoom, seeds
 from tests.small_rooms import Say
@@ -152,7 +152,7 @@ async def test_a_bot_whose_room_crashed_is_told(edge_room: EdgeRoom) -> None:
     room = await edge_room(Chat)
     async with open_bot(room.room, name="robby") as bot:
         room.room.close(code=edge.Code.ROOM_CRASHED)
-        await bot.wait_state(State.CLOSED)
+        await bot.wait_status(Status.CLOSED)
         assert bot.ending is not None
         assert bot.ending.code is edge.Code.ROOM_CLOSED
     with pytest.raises(edge.Disconnected, match="has closed"):

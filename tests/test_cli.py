@@ -18,7 +18,7 @@ import trio
 
 import edge
 from edge.cli import main
-from edge.client.client import State
+from edge.client.client import Status
 from edge.server.signals import STOP, open_stop_receiver
 
 APP = """
@@ -93,10 +93,10 @@ async def test_a_second_signal_under_load(project: Path) -> None:
                 joining = [edge.join(url, sends=None, receives=None) for _ in range(50)]
                 seated = [await players.enter_async_context(each) for each in joining]
                 for client in seated:
-                    await client.wait_state(State.OPEN)
+                    await client.wait_status(Status.OPEN)
                 process.send_signal(signal.SIGTERM)
                 for client in seated:
-                    await client.wait_state(State.AWAY)
+                    await client.wait_status(Status.AWAY)
                 assert process.poll() is None
                 process.send_signal(signal.SIGTERM)
                 assert await process.wait() == 0

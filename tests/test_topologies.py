@@ -20,7 +20,7 @@ import trio
 from playwright.sync_api import expect
 
 import edge
-from edge.client.client import State
+from edge.client.client import Status
 from edge.client.fallback import TransportKind
 from tests.browser import GET_CHROMIUM, Tab, chromium, serving
 from tests.client import echo_app
@@ -163,7 +163,7 @@ async def visit(room: str, web: str) -> None:
 
     with trio.fail_after(30):
         async with edge.join(room, sends=Say, receives=Said) as stranger:
-            await stranger.wait_state(State.CLOSED)
+            await stranger.wait_status(Status.CLOSED)
             assert stranger.ending is not None
             assert stranger.ending.code is edge.Code.KEY_INVALID
         key = (await ask("login", name="ada"))["key"]
@@ -173,7 +173,7 @@ async def visit(room: str, web: str) -> None:
             assert await ask("announce", text="closing soon") == {"seated": 1}
             assert await ada.receive() == Said("the shop", "closing soon")
             await ask("ban", name="ada")
-            await ada.wait_state(State.CLOSED)
+            await ada.wait_status(Status.CLOSED)
             assert ada.ending is not None
             assert ada.ending.code is edge.Code.REVOKED
 

@@ -70,8 +70,8 @@ INDEX = re.compile(r"\[\d+\]")
 BROKEN = (Code.LOST, Code.SILENT, Code.STALLED)
 
 
-class State(enum.StrEnum):
-    """The state of a client."""
+class Status(enum.StrEnum):
+    """The status of a client's connection."""
 
     CONNECTING = "connecting"
     """The client has not received its first welcome."""
@@ -108,7 +108,7 @@ class Client(Generic[Sent, Heard]):
         options: object = None,
         create: Create = "if needed",
     ) -> None:
-        self.state: State = State.CONNECTING
+        self.status: Status = Status.CONNECTING
         self.ending: Ended | None = None
         """The code and the reason with which the client closed; None until the client has closed."""
         self.lost: Ended | None = None
@@ -373,20 +373,20 @@ class Client(Generic[Sent, Heard]):
             outbox.wake()
         return self._clock.at(now)
 
-    async def wait_state(self, *states: State) -> State:
-        """Wait until the client is in one of these states, and return that state.
+    async def wait_status(self, *statuses: Status) -> Status:
+        """Wait until the client is in one of these statuses, and return its status.
 
         Raises:
-          Disconnected: the client is closed, and `states` does not contain `State.CLOSED`.
+          Disconnected: the client is closed, and `statuses` does not contain `Status.CLOSED`.
 
         *Cancellation*: nothing is lost.
         """
         await trio.lowlevel.checkpoint()
-        while self.state not in states:
+        while self.status not in statuses:
             if self.ending is not None:
                 raise self._disconnected(self.ending)
             await self._changed.wait()
-        return self.state
+        return self.status
 
     async def run(self) -> None:
         """Connect, and reconnect as the codes of ended connections require, until the client closes.
@@ -419,8 +419,8 @@ class Client(Generic[Sent, Heard]):
             # Without a welcome, the code does not describe the seat, and the client still tries to resume.
             if ended.code.retry is Retry.FRESH and lasted is not None:
                 self._lose_seat()
-            self._set_state(State.CONNECTING if self.welcome is None else State.AWAY)
-            if self.state is not State.CLOSED and not at_once:
+            self._set_status(Status.CONNECTING if self.welcome is None else Status.AWAY)
+            if self.status is not Status.CLOSED and not at_once:
                 await self._wait_before(attempt)
                 attempt += 1
 
@@ -461,7 +461,7 @@ class Client(Generic[Sent, Heard]):
                     scope.deadline = math.inf
                     self._welcomed_at = trio.current_time()
                     self._send_buffer.attach(outbox)
-                    self._set_state(State.OPEN)
+                    self._set_status(Status.OPEN)
                     ended = await self._exchange(transport, connection, outbox)
                     return ended, ended.code in BROKEN
             return Ended(Code.SILENT, "no welcome came in time", by_peer=False), welcome_seconds is None
@@ -638,7 +638,7 @@ class Client(Generic[Sent, Heard]):
         for _, waiter in waiters:
             waiter.fail(self._disconnected(ended))
         self._requests.close(lambda: self._disconnected(ended))
-        self._set_state(State.CLOSED)
+        self._set_status(Status.CLOSED)
 
     def _log_refusal(self, refused: messages.Error) -> None:
         """Log the first refusal of each kind for each event."""
@@ -670,9 +670,9 @@ class Client(Generic[Sent, Heard]):
     def _disconnected(self, ended: Ended) -> Disconnected:
         return Disconnected(ended.code, ended.reason)
 
-    def _set_state(self, state: State) -> None:
-        if self.ending is None or state is State.CLOSED:
-            self.state = state
+    def _set_status(self, status: Status) -> None:
+        if self.ending is None or status is Status.CLOSED:
+            self.status = status
         self._note_change()
 
     def _note_change(self) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 import attrs
 import trio
 
-from ..client.client import State
+from ..client.client import Status
 from ..client.fallback import TransportKind
 from ..client.join import open_client
 from ..client.url import UrlConnector
@@ -240,7 +240,7 @@ class AppUnderTest:
     async def _run(self, client: AppClient, *, task_status: trio.TaskStatus[None]) -> None:
         async with open_client(client):
             task_status.started()
-            await client.wait_state(State.CLOSED)
+            await client.wait_status(Status.CLOSED)
 
     async def close(self) -> None:
         """Let all clients leave, and drain all servers. *Cancellation*: some may still run."""
@@ -373,7 +373,7 @@ class Browser:
         client.server = server
         self._under_test.add(client)
         await self._under_test.run(client)
-        await client.wait_state(State.OPEN)
+        await client.wait_status(Status.OPEN)
         return client
 
     async def _find_key(self, app: App, session: Session | None, server: int) -> str | None:

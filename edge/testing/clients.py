@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from ..client.client import Client, State
+from ..client.client import Client, Status
 from ..client.join import back_off
 from ..errors import InvalidEvent
 from ..protocol import messages
@@ -83,8 +83,8 @@ class ClientUnderTest(Client[Any, Any]):
         """
         self._attempts = 0
         self._held_back.set()
-        await self.wait_state(State.AWAY, State.CONNECTING, State.CLOSED)
-        await self.wait_state(State.OPEN)
+        await self.wait_status(Status.AWAY, Status.CONNECTING, Status.CLOSED)
+        await self.wait_status(Status.OPEN)
 
     async def wait(self, condition: Callable[[Seen], object]) -> None:
         """Wait until the client has received what a test needs: ``await ana.wait(lambda seen: seen.newest(Board))``.
@@ -133,12 +133,13 @@ class ClientUnderTest(Client[Any, Any]):
         super()._give(event)
         self._wake_waiting()
 
-    def _set_state(self, state: State) -> None:
-        if state is not self.state and self.state is not State.CLOSED:
-            self._note(f"is {state.value}" + (f": {self.lost.reason}" if self.lost and state is not State.OPEN else ""))
-        if state is State.OPEN:
+    def _set_status(self, status: Status) -> None:
+        if status is not self.status and self.status is not Status.CLOSED:
+            why = f": {self.lost.reason}" if self.lost and status is not Status.OPEN else ""
+            self._note(f"is {status.value}{why}")
+        if status is Status.OPEN:
             self._held_back = trio.Event()  # after the next loss, the client again waits for `resume`
-        super()._set_state(state)
+        super()._set_status(status)
         self._wake_waiting()
 
     def _wake_waiting(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import attrs
 import trio
 
-from ..client.client import State
+from ..client.client import Status
 from ..client.connector import Connector
 from ..client.join import open_client
 from ..codes import Code
@@ -209,7 +209,7 @@ class RoomUnderTest(Generic[R]):
             self.clients.append(client)
             self._all_clients.append(client)
             await self._nursery.start(self._run, client)
-            await client.wait_state(State.OPEN)
+            await client.wait_status(Status.OPEN)
         return clients
 
     def serve_seat(
@@ -252,7 +252,7 @@ class RoomUnderTest(Generic[R]):
     async def _run(self, client: MemoryClient, *, task_status: trio.TaskStatus[None]) -> None:
         async with open_client(client):
             task_status.started()
-            await client.wait_state(State.CLOSED)
+            await client.wait_status(Status.CLOSED)
 
 
 @asynccontextmanager

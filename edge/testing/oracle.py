@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import trio
 
-from ..client.client import Client, State
+from ..client.client import Client, Status
 from ..codes import Code
 from ..connections.outbox import Outbox
 from ..errors import EdgeError, InvalidEvent
@@ -125,7 +125,7 @@ class Oracle:
     def note_leaving(self, client: Client[Any, Any]) -> None:
         """Record that a client leaves now. Call this method before `Client.leave`."""
         greeted = client._connection is not None and client._connection.state is Conversation.GREETED
-        if client.state is State.OPEN or greeted:
+        if client.status is Status.OPEN or greeted:
             self._clients[client._client].left_at = trio.current_time()
 
     def watch_client(self, client: Client[Any, Any], link: Link) -> None:
@@ -270,10 +270,10 @@ class Oracle:
         """
         for watched in self._clients.values():
             client, epoch = watched.client, watched.epoch
-            if client.state is State.CLOSED:
+            if client.status is Status.CLOSED:
                 continue
-            if client.state is not State.OPEN:
-                return f"the client {client._name!r} is {client.state}, after {client.lost}"
+            if client.status is not Status.OPEN:
+                return f"the client {client._name!r} is {client.status}, after {client.lost}"
             if epoch is None or epoch.client_sent is None:
                 return f"the client {client._name!r} is open without a seat"
             if len(epoch.client_heard) < len(epoch.sent):

@@ -12,7 +12,7 @@ import attrs
 import trio
 import trio.testing
 
-from ..client.client import Client, State
+from ..client.client import Client, Status
 from ..client.fallback import TransportKind
 from ..client.join import back_off, open_client
 from ..client.url import UrlConnector
@@ -76,7 +76,7 @@ class Simulation:
         if not self.members:
             return None
         member = self.members[place % len(self.members)]
-        return None if member.client.state is State.CLOSED else member
+        return None if member.client.status is Status.CLOSED else member
 
     def trouble_all(self) -> None:
         """Mark all present and future links as troubled, because any connection may be lost from now on."""
@@ -141,7 +141,7 @@ class Simulation:
     async def _run(self, client: Client[Any, Any]) -> None:
         async with open_client(client), trio.open_nursery() as playing:
             playing.start_soon(self._play_on, client)
-            await client.wait_state(State.CLOSED)
+            await client.wait_status(Status.CLOSED)
             playing.cancel_scope.cancel("the client is closed")
 
     async def _play_on(self, client: Client[Any, Any]) -> None:

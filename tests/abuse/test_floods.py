@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from edge import Code
-from edge.client.client import State
+from edge.client.client import Status
 from tests.abuse.town import ANOTHER, ATTACKER, CLIENT, Heard, Know, Plaza, Speaks, Town, frame, link_from, town
 from tests.network import joined
 from tests.small_rooms import Say
@@ -45,7 +45,7 @@ async def test_what_was_kept_while_away_comes_at_once() -> None:
                 eve.send(Say(str(n)))
                 await trio.sleep(1 / 30)
             link.offline = ""
-            await eve.wait_state(State.OPEN)
+            await eve.wait_status(Status.OPEN)
             with trio.fail_after(0.1):
                 assert (await eve.request(Know(), Heard)).texts == 120
 

@@ -7,7 +7,7 @@ import trio
 
 import edge
 from edge import Code
-from edge.client.client import State
+from edge.client.client import Status
 from tests.network import Network, joined, open_network
 from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
 from tests.server.http import ask
@@ -39,7 +39,7 @@ async def answer(network: Network, key: str | None, room: str = "quiet") -> Code
     path = f"/rooms/{room}/one"
     async with joined(network.connect, path, sends=FromPlayer, receives=ToPlayer, key=key) as client:
         with trio.fail_after(5):
-            await client.wait_state(State.OPEN, State.CLOSED)
+            await client.wait_status(Status.OPEN, Status.CLOSED)
         return client.ending.code if client.ending is not None else None
 
 

@@ -13,7 +13,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
-from edge.client.client import State
+from edge.client.client import Status
 from edge.cluster.broker.broker import Broker
 from edge.errors import RemoteProtocolError
 from edge.protocol.limits import Limits
@@ -181,7 +181,7 @@ async def attack(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Attack]:
                 joining = town.join("/rooms/plaza/one", place, sends=Speaks, receives=Heard)
                 friends.append(await stack.enter_async_context(joining))
             for friend in friends:
-                await friend.wait_state(State.OPEN)
+                await friend.wait_status(Status.OPEN)
             yield attack
             for friend in friends:
                 with trio.fail_after(1):

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 import edge
-from edge.client.client import Client, State
+from edge.client.client import Client, Status
 from edge.client.fallback import TransportKind
 from edge.rooms.room import runtime_of
 from edge.server.serve import open_server
@@ -45,7 +45,7 @@ async def hall(
             joining = joined(network.link().connect, path, *kinds, sends=Say, receives=Said, client=name)
             clients.append(await stack.enter_async_context(joining))
         for client in clients:
-            await client.wait_state(State.OPEN)
+            await client.wait_status(Status.OPEN)
         room = app.directory.find("hall", "one")
         assert isinstance(room, Hall)
         yield room, clients

@@ -19,7 +19,7 @@ import trio
 import edge
 import edge.cli
 import edge.monitor
-from edge.client.client import State
+from edge.client.client import Status
 from edge.client.fallback import TransportKind
 from edge.client.url import UrlConnector
 from edge.cluster.broker.redis import RedisBroker, _check_url, _Connection
@@ -106,7 +106,7 @@ async def test_no_secret_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: 
         for kind in TransportKind:
             joining = joined(network.connect, "/rooms/quiet/one", kind, sends=FromPlayer, receives=ToPlayer, key=KEY)
             async with joining as client:
-                await client.wait_state(State.OPEN)
+                await client.wait_status(Status.OPEN)
                 seen += [repr(client), repr(client.welcome), repr(vars(client)["_connector"])]
         for hello in (
             {"client": "c" * 16, "key": KEY, "attempt": "x"},

@@ -38,7 +38,7 @@ const query = new URLSearchParams(location.search);
 window.log = [];
 window.said = [];
 const room = window.room = join(`rooms/echo/${query.get("room")}`, { session: query.get("session") ?? "browser" });
-room.on("$state", (state) => log.push(state));
+room.on("$status", (state) => log.push(state));
 room.on("$welcome", ({ resumed, why }) => log.push(resumed ? "resumed" : why));
 room.on("said", ({ number, text }) => said.push(`${number}: ${text}`));
 for (const event of ["pagehide", "pageshow", "online", "offline"]) {

@@ -37,7 +37,7 @@ for (const away of [true, false]) {
   errors.length = 0;
   if (away) {
     socket.break();
-    assert.equal(room.state, "away");
+    assert.equal(room.status, "away");
   }
   const failed = assert.rejects(room.request("ask", {}), (error) => error instanceof RequestFailed && error.problem === "gone");
   for (let i = 1; i < 2048; i += 1) room.send("say", {});
@@ -46,14 +46,14 @@ for (const away of [true, false]) {
   await failed;
   assert.equal(room.waiting, 0);
   assert.deepEqual(errors.map(({ problem, message }) => [problem, /^2049 messages/.test(message)]), [["behind", true]]);
-  assert.equal(room.state, "away");
+  assert.equal(room.status, "away");
   room.send("say", { text: "after" });
   const before = socket;
   socket = await greeted(before);
   const [, hello] = JSON.parse(socket.sent[0]);
   assert.deepEqual([hello.received, hello.since], [null, null], "the page requests a fresh start");
   socket.say(["$welcome", { ...WELCOME, why: "behind", message_bytes: 100 }]);
-  assert.equal(room.state, "open");
+  assert.equal(room.status, "open");
   assert.deepEqual(socket.sent.slice(1).map((frame) => JSON.parse(frame)), [["say", { text: "after" }]]);
   if (!away) assert.equal(JSON.parse(before.sent.at(-1))[0], "$bye", "the server got a goodbye");
 }

@@ -40,7 +40,7 @@ const hello = () => JSON.parse(FakeSocket.newest.sent[0])[1];
 const last = () => JSON.parse(FakeSocket.newest.sent.at(-1));
 const told = (room) => {
   const states = [];
-  room.on("$state", (state) => states.push(state));
+  room.on("$status", (state) => states.push(state));
   return states;
 };
 /** Join a room, and answer its hello with a welcome. */
@@ -48,7 +48,7 @@ async function opened(options = {}, welcome = {}) {
   const room = join("rooms/a/b", { transports: ["websocket"], ...options });
   await pass(1);
   FakeSocket.newest.say(["$welcome", { ...WELCOME, ...welcome }]);
-  assert.equal(room.state, "open");
+  assert.equal(room.status, "open");
   return room;
 }
 
@@ -85,13 +85,13 @@ const tests = {
       await pass(2);
       socket.say(["said", {}]); // the room may have sent this message before the event, so that it extends the deadline, but does not answer the ping
       await pass(2);
-      assert.equal(room.state, "open");
+      assert.equal(room.status, "open");
       socket.say(["$ack", 0, at, 1]);
       await pass(5);
-      assert.equal(room.state, "open", `${event}: the ping was answered`);
+      assert.equal(room.status, "open", `${event}: the ping was answered`);
       wake();
       await pass(2.9);
-      assert.equal(room.state, "open");
+      assert.equal(room.status, "open");
       await pass(0.2);
       assert.deepEqual(states, ["away"], `${event}: within three seconds`);
       await pass(1);
@@ -112,7 +112,7 @@ const tests = {
     await pass(2);
     assert.equal(hello().received, null, "a fresh start");
     FakeSocket.newest.say(["$welcome", { ...WELCOME, why: "miscount" }]);
-    assert.equal(room.state, "open");
+    assert.equal(room.status, "open");
     room.leave();
   },
 
@@ -169,7 +169,7 @@ const tests = {
       assert.ok(3.9 < silent && silent < 4.2, `${silent} s`);
     }
     FakeSocket.newest.say(["$welcome", WELCOME]);
-    assert.equal(room.state, "open", "the next connection is still a WebSocket");
+    assert.equal(room.status, "open", "the next connection is still a WebSocket");
     room.leave();
     const unknown = join("rooms/a/b", { transports: ["websocket"] });
     await pass(0.1);
@@ -187,7 +187,7 @@ const tests = {
     show("hidden");
     page.removeEventListener("pagehide", say);
     assert.deepEqual(socket.sent.slice(-2).map((frame) => JSON.parse(frame)[0]), ["draft", "$bye"]);
-    assert.equal(room.state, "away");
+    assert.equal(room.status, "away");
     show("visible");
     tell("pageshow", { persisted: true });
     await pass(0);
@@ -199,7 +199,7 @@ const tests = {
     assert.notEqual(hello().client, client);
     FakeSocket.newest.say(["$welcome", { ...WELCOME, why: "moved" }]);
     FakeSocket.newest.say(["$bye", { code: 4220, reason: "another page of yours took the seat" }]);
-    assert.equal(room.state, "closed", "a second goodbye closes the room");
+    assert.equal(room.status, "closed", "a second goodbye closes the room");
   },
 
   async "a hidden page that is unloaded sends no goodbye, so that its `pagehide` handlers can still send"() {
@@ -247,8 +247,8 @@ const tests = {
           answers.push(...answered);
           const refused = FakeSocket.newest;
           refused.say(["$bye", { code: 4205, reason: "a key is needed" }]);
-          while (FakeSocket.newest === refused && room.state !== "closed") await pass(1);
-          assert.notEqual(room.state, "closed");
+          while (FakeSocket.newest === refused && room.status !== "closed") await pass(1);
+          assert.notEqual(room.status, "closed");
         }
         assert.equal(hello().key, "a key");
       }

@@ -23,7 +23,7 @@ assert.equal(FakeSocket.newest, socket, "the page still waits");
 assert.equal(socket.sent.length, 1, "the page does not answer these pings");
 socket.say(["$welcome", WELCOME]);
 await pass(0.1);
-assert.equal(room.state, "open");
+assert.equal(room.status, "open");
 
 // The room moves the deadline of a request, then cancels the request.
 let signal;

@@ -16,7 +16,7 @@ JOIN = """async ([name]) => {
     window.states = [];
     window.room = join("/rooms/echo/one", { name });
     for (const event of ["said", "state", "$error", "$welcome"]) room.on(event, (body) => heard.push([event, body]));
-    room.on("$state", (state) => states.push(state));
+    room.on("$status", (state) => states.push(state));
     room.answer("choose", ({ options }) => ["chosen", { option: options[1] }]);
     room.send("say", { text: "before the welcome" });
 }"""
@@ -35,10 +35,10 @@ def tabs(program: Callable[[str, str], str]) -> Iterator[Callable[[], Page]]:
 def page(tabs: Callable[[], Page]) -> Iterator[Page]:
     page = tabs()
     page.evaluate(JOIN, ["ana"])
-    page.wait_for_function("room.state === 'open' && heard.some(([name]) => name === 'said')")
+    page.wait_for_function("room.status === 'open' && heard.some(([name]) => name === 'said')")
     yield page
     page.evaluate("room.leave()")
-    assert page.evaluate("[room.state, room.ending.code]") == ["closed", 4200]
+    assert page.evaluate("[room.status, room.ending.code]") == ["closed", 4200]
 
 
 def heard(page: Page, name: str) -> list[Any]:
@@ -86,7 +86,7 @@ def test_a_cut_connection_is_resumed(page: Page) -> None:
     and the newest `latest` value arrives again."""
     page.evaluate("""() => {
         heard.length = 0;
-        room.on("$state", (state) => {
+        room.on("$status", (state) => {
             if (state === "away") for (const text of ["one", "two", "three"]) room.send("say", { text });
         });
         return fetch("/cut?code=SILENT");
@@ -115,9 +115,9 @@ def test_a_crash_or_a_kick_is_for_good(tabs: Callable[[], Page]) -> None:
     fail."""
     page = tabs()
     page.evaluate(JOIN, ["cyn"])
-    page.wait_for_function("room.state === 'open'")
+    page.wait_for_function("room.status === 'open'")
     page.evaluate("room.send('say', { text: 'crash' })")
-    page.wait_for_function("room.state === 'closed'")
+    page.wait_for_function("room.status === 'closed'")
     assert page.evaluate("room.ending.code") == 4222
     assert page.evaluate("room.send('say', { text: 'too late' })") is False
     (told,) = heard(page, "$error")
@@ -133,8 +133,8 @@ def test_a_full_room(tabs: Callable[[], Page], page: Page) -> None:
     """The third page in a room for two is refused because all seats are taken."""
     second, third = tabs(), tabs()
     second.evaluate(JOIN, ["ben"])
-    second.wait_for_function("room.state === 'open'")
+    second.wait_for_function("room.status === 'open'")
     third.evaluate(JOIN, ["cyn"])
-    third.wait_for_function("room.state === 'closed'")
+    third.wait_for_function("room.status === 'closed'")
     assert third.evaluate("room.ending") == {"code": 4210, "reason": "all 2 seats are taken"}
     second.evaluate("room.leave()")

@@ -96,7 +96,7 @@ def test_a_page_climbs_again(browser: Browser, url: str) -> None:
         tab.page.evaluate("room.request('guess', { word: 'still there' })")
     tab.page.wait_for_function("room.transport === 'websocket'")
     tab.page.clock.run_for(2000)
-    tab.page.wait_for_function("room.state === 'open'")
+    tab.page.wait_for_function("room.status === 'open'")
     assert tab.page.evaluate("room.welcome.resumed")
     tab.page.evaluate("room.leave()")
 
@@ -207,7 +207,7 @@ def test_a_key_that_is_refused_is_told(browser: Browser, url: str) -> None:
             return (await (await fetch("/session", { method: "POST", headers: { "edge-session": "tab" } })).json()).key;
         } });
     }""")
-    tab.page.wait_for_function("again.state === 'open'")
+    tab.page.wait_for_function("again.status === 'open'")
     assert tab.page.evaluate("again.transport") == "websocket"
     tab.page.evaluate("again.leave()")
 

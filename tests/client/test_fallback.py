@@ -9,7 +9,7 @@ import pytest
 import trio
 
 import edge
-from edge.client.client import State
+from edge.client.client import Status
 from edge.client.fallback import MAX_UPWARD_SECONDS, UPWARD_SECONDS, TransportFallback, TransportKind
 from edge.client.url import UrlConnector
 from edge.testing.network import Wire
@@ -72,7 +72,7 @@ async def test_a_client_gets_through(deed: Deed | None) -> None:
         kind, bound = SETTLED[deed]
         async with joined(dial, "/rooms/echo/one", sends=Say, receives=Said) as client:
             with trio.fail_after(bound):
-                await client.wait_state(State.OPEN)
+                await client.wait_status(Status.OPEN)
             assert kind_of(client) is kind
             heard: list[int] = []
             for number in range(120):
@@ -97,7 +97,7 @@ async def test_answers_that_are_all_cut_off_are_progress() -> None:
             return wire.client
 
         async with joined(dial, "/rooms/echo/one", TransportKind.POLL, sends=Say, receives=Said) as client:
-            await client.wait_state(State.OPEN)
+            await client.wait_status(Status.OPEN)
             for number in range(40):
                 client.send(Say(number, "x" * 500))
             assert [(await client.receive(Said)).number for _ in range(40)] == list(range(40))
@@ -147,7 +147,7 @@ async def test_what_is_not_the_transports_fault_does_not_change_it() -> None:
             await trio.sleep(3)
             down.clear()
             with trio.fail_after(60):
-                await client.wait_state(State.OPEN)
+                await client.wait_status(Status.OPEN)
                 await trio.sleep(2 * UPWARD_SECONDS)
             assert kind_of(client) is TransportKind.WEBSOCKET
 
@@ -169,7 +169,7 @@ async def test_a_server_that_is_stopped_is_left_for_another(kind: TransportKind)
     async with open_network(edge.App({"echo": Echo})) as network:
         kinds = (kind, *(other for other in TransportKind if other is not kind))
         async with joined(network.connect, "/rooms/echo/one", *kinds, sends=Say, receives=Said) as client:
-            await client.wait_state(State.OPEN)
+            await client.wait_status(Status.OPEN)
             await trio.sleep(6)
             network.cut()
             network.offline = "silent"
@@ -184,7 +184,7 @@ async def test_a_server_that_is_stopped_is_left_for_another(kind: TransportKind)
                 before = client.lost
             network.offline = ""
             with trio.fail_after(0.2):
-                await client.wait_state(State.OPEN)
+                await client.wait_status(Status.OPEN)
             assert kind_of(client) is kind
             assert client.welcome is not None
             assert client.welcome.resumed
@@ -204,7 +204,7 @@ async def test_a_client_that_fell_back_climbs_again() -> None:
             return wire.client
 
         async with joined(dial, "/rooms/echo/one", sends=Say, receives=Said) as client:
-            await client.wait_state(State.OPEN)
+            await client.wait_status(Status.OPEN)
             assert kind_of(client) is TransportKind.STREAM
             deed.clear()
             await trio.sleep(2 * UPWARD_SECONDS + 1)

@@ -10,7 +10,7 @@ import trio
 
 import edge
 from edge import Session
-from edge.client.client import State
+from edge.client.client import Status
 from edge.testing import EdgeRoom
 from tests.network import joined, open_network
 from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
@@ -31,7 +31,7 @@ async def test_a_key_that_never_comes_is_asked_for_again() -> None:
         joined(network.connect, "/rooms/quiet/one", sends=FromPlayer, receives=ToPlayer, key=key) as client,
     ):
         with trio.fail_after(25):
-            await client.wait_state(State.OPEN)
+            await client.wait_status(Status.OPEN)
         assert next(calls) == 2
 
 

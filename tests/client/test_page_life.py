@@ -32,7 +32,7 @@ class Walk:
 
     def open(self, **query: str) -> Page:
         page = self.engine.open(self.address(**query))
-        page.wait("window.room?.state === 'open'")
+        page.wait("window.room?.status === 'open'")
         return page
 
     def address(self, **query: str) -> str:
@@ -68,7 +68,7 @@ def forget(page: Page) -> None:
 
 
 def reopened(page: Page) -> None:
-    page.wait("window.room?.state === 'open'")
+    page.wait("window.room?.status === 'open'")
 
 
 def join(walk: Walk) -> None:
@@ -94,7 +94,7 @@ def show_again(walk: Walk) -> None:
     show(page)
     page.wait("log.includes('visible')")
     assert "$ping" in log(page)
-    assert page.evaluate("room.state") == "open"
+    assert page.evaluate("room.status") == "open"
 
 
 def freeze(walk: Walk) -> None:
@@ -209,7 +209,7 @@ def duplicate(walk: Walk) -> None:
     assert (numbers[0], set(numbers)) == (0, {0, 1, 2, 3}), (
         "each page must have its own seat; the first two copies may join in any order"
     )
-    assert page.evaluate("room.state") == "open"
+    assert page.evaluate("room.status") == "open"
     for number, each in zip(numbers, (page, *copies), strict=True):
         each.reload()
         each.wait("window.log?.includes('moved')")
@@ -226,11 +226,11 @@ def frame(walk: Walk) -> None:
     page.evaluate(
         f"void document.body.append(Object.assign(document.createElement('iframe'), {{ src: {json.dumps(inside)} }}))"
     )
-    page.wait("frames[0].room?.state === 'open'")
+    page.wait("frames[0].room?.status === 'open'")
     for _ in range(2):
         page.evaluate("void document.body.append(document.querySelector('iframe').cloneNode())")
     for number in (1, 2):
-        page.wait(f"['open', 'closed'].includes(frames[{number}].room?.state)")
+        page.wait(f"['open', 'closed'].includes(frames[{number}].room?.status)")
     kept = "JSON.stringify(Object.entries(sessionStorage).filter(([name]) => name.startsWith('edge http')))"
     before = page.evaluate(kept)
     page.wait("frames[0].room?.ending?.code === 4220")  # the three frames share one session, and so one seat

@@ -16,7 +16,7 @@ import trio
 
 import edge
 import tests.network
-from edge.client.client import Client, State
+from edge.client.client import Client, Status
 from edge.client.fallback import TransportKind
 from edge.server.serve import open_server
 from tests.rooms.quiet import FromPlayer, Guess, Quiet, ToPlayer, Verdict
@@ -123,9 +123,9 @@ async def test_a_redirect_to_the_same_host_is_followed_once(kind: TransportKind,
 
     async with joined(f"ws://edge.test{ROOM}", kind, answer) as (client, gateway):
         with trio.move_on_after(5):
-            await client.wait_state(State.OPEN)
+            await client.wait_status(Status.OPEN)
         if to == "?again=1":
-            assert client.state is State.OPEN
+            assert client.status is Status.OPEN
             assert await client.request(Guess("x"), Verdict) == Verdict(True)
         assert {head[0].split()[1].partition("?")[0] for head in gateway.heads} == {
             ROOM,
@@ -149,7 +149,7 @@ async def test_another_redirect_is_named(kind: TransportKind, to: str, reason: s
         await trio.sleep(30)
         assert client.lost is not None
         assert client.lost.reason.endswith(f"HTTP 307 to {to!r}, {reason}")
-        assert client.state is State.CONNECTING
+        assert client.status is Status.CONNECTING
         assert not any("evil" in line for head in gateway.heads for line in head)
 
 

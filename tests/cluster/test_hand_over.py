@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 import edge
-from edge.client.client import State
+from edge.client.client import Status
 from edge.cluster.broker.broker import Broker, Lease, Renewed
 from edge.cluster.node import RENEWALS
 from edge.errors import BrokerDown
@@ -47,7 +47,7 @@ def make_app(
 async def adder(town: Town, name: str, path: str = "adding/a", *at: Place) -> AsyncIterator[Adder]:
     """Join a room as a client that can send `Add`, and checks the `Added` events that it receives."""
     async with town.join(f"/rooms/{path}", *at, sends=Add, receives=Added, name=name) as client:
-        await client.wait_state(State.OPEN)
+        await client.wait_status(Status.OPEN)
         async with trio.open_nursery() as nursery:
             someone = Adder(client, name, Ledger())
             nursery.start_soon(someone.listen)
@@ -150,7 +150,7 @@ async def test_a_room_that_crashes_while_it_is_moved(caplog: pytest.LogCaptureFi
             nursery.start_soon(move)
             await trio.sleep(0.1)
             boom.set()
-        await ana.client.wait_state(State.OPEN)
+        await ana.client.wait_status(Status.OPEN)
         await trio.sleep(5)
         assert (moved, old.rooms, new.rooms) == ([False], ["adding/a"], [])
     assert [record.message for record in caplog.records if "boom" not in record.message] == []
@@ -211,11 +211,11 @@ async def test_a_server_that_is_full_sends_on_who_comes_back() -> None:
             assert (one.rooms, other.rooms) == (["adding/a"], ["adding/b"])
             town.kill(one)
             await trio.sleep(10)
-            assert ana.client.state is not State.CLOSED
+            assert ana.client.status is not Status.CLOSED
             third = await town.open()
             await trio.sleep(5)
             assert third.rooms == ["adding/a"]
-            await ana.client.wait_state(State.OPEN)
+            await ana.client.wait_status(Status.OPEN)
             ana.check()
 
 
@@ -276,7 +276,7 @@ async def test_a_latest_value_does_not_overtake_what_it_waits_for() -> None:
         open_town(partial(make_app, showing=Showing), 1) as town,
         town.join("/rooms/showing/a", sends=Add, receives=Shown) as client,
     ):
-        await client.wait_state(State.OPEN)
+        await client.wait_status(Status.OPEN)
         await trio.sleep(1)
         (place,) = town.places
         (room,) = place.app.directory.rooms
@@ -309,7 +309,7 @@ async def test_a_room_that_ends_says_nothing_of_its_log(caplog: pytest.LogCaptur
     async with open_town(partial(make_app, short=Short), 1) as town:
         town.places[0].broker.delay = 0.002
         async with town.join("/rooms/short/a", sends=Add, receives=Added) as client:
-            await client.wait_state(State.CLOSED)
+            await client.wait_status(Status.CLOSED)
             await trio.sleep(1)
             assert len(client._inbox) == 3
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
@@ -335,7 +335,7 @@ async def test_who_reads_slowly_and_is_carried_hears_the_end(size: int) -> None:
         room = await one.node.find("talking", "a")
         assert isinstance(room, RoomRuntime)
         async with town.join("/rooms/talking/a", other, sends=Add, receives=Big) as client:
-            await client.wait_state(State.OPEN)
+            await client.wait_status(Status.OPEN)
             await trio.sleep(1)
             other.wires.links[-1].reading = False
             for number in range(4):
@@ -344,7 +344,7 @@ async def test_who_reads_slowly_and_is_carried_hears_the_end(size: int) -> None:
             room.players[0].facade.kick("out with you")
             await trio.sleep(0.5)
             other.wires.links[-1].reading = True
-            await client.wait_state(State.CLOSED)
+            await client.wait_status(Status.CLOSED)
             assert [event.number for event in client._inbox] == [0, 1, 2, 3]
             assert client.ending is not None
             assert client.ending.code is edge.Code.KICKED

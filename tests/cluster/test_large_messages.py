@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import edge
-from edge.client.client import State
+from edge.client.client import Status
 from edge.client.fallback import TransportKind
 from edge.cluster.broker.broker import Broker
 from edge.sessions.keys import Keys
@@ -32,8 +32,8 @@ async def test_the_largest_message_crosses_servers(kind: TransportKind) -> None:
             town.join("/rooms/large/a", one, sends=Give, receives=Given) as near,
             town.join("/rooms/large/a", two, sends=Give, receives=Given, kind=kind) as far,
         ):
-            await near.wait_state(State.OPEN)
-            await far.wait_state(State.OPEN)
+            await near.wait_status(Status.OPEN)
+            await far.wait_status(Status.OPEN)
             for client in (near, far):
                 for each in (size, 1):
                     client.send(Give(each))

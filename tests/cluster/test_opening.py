@@ -8,7 +8,7 @@ import trio
 
 import edge
 from edge import Code
-from edge.client.client import State
+from edge.client.client import Status
 from edge.cluster.broker.broker import Broker
 from edge.rooms.room import Room
 from edge.testing import seeds
@@ -98,7 +98,7 @@ async def test_a_room_whose_setup_fails_keeps_its_journal() -> None:
             try:
                 town.kill(one)
                 await trio.sleep(20)
-                assert ana.state is not State.OPEN
+                assert ana.status is not Status.OPEN
             finally:
                 Counting.failing = False
             with trio.fail_after(100):  # the name stays closed for a minute after too many crashes
@@ -108,7 +108,7 @@ async def test_a_room_whose_setup_fails_keeps_its_journal() -> None:
 async def refusal(town: Town, path: str, create: str, *at: Place) -> Code:
     async with town.join(path, *at, sends=Say, receives=Said, create=create) as client:  # type: ignore[arg-type]  # a Literal
         with pytest.raises(edge.Disconnected) as caught, trio.fail_after(20):
-            await client.wait_state(State.OPEN)
+            await client.wait_status(Status.OPEN)
         return caught.value.code
 
 
@@ -121,11 +121,11 @@ async def test_never_and_only_concern_all_servers() -> None:
             path = f"/rooms/{kind}/a"
             assert await refusal(town, path, "never", one) is Code.NO_ROOM
             async with town.join(path, one, sends=Say, receives=Said, create="only") as ana:
-                await ana.wait_state(State.OPEN)
+                await ana.wait_status(Status.OPEN)
                 assert await refusal(town, path, "only", one) is Code.ROOM_EXISTS
                 assert await refusal(town, path, "only", other) is Code.ROOM_EXISTS
                 async with town.join(path, other, sends=Say, receives=Said, create="never") as ben:
-                    await ben.wait_state(State.OPEN)
+                    await ben.wait_status(Status.OPEN)
             await trio.sleep(3)
             assert await refusal(town, path, "never", other) is Code.NO_ROOM
         assert (one.rooms, other.rooms) == ([], [])
@@ -133,10 +133,10 @@ async def test_never_and_only_concern_all_servers() -> None:
             town.join("/rooms/counting/b", one, other, sends=Say, receives=Said, create="only") as ana,
             town.join("/rooms/passing/b", one, other, sends=Say, receives=Said, create="never") as ben,
         ):
-            await ana.wait_state(State.OPEN)
+            await ana.wait_status(Status.OPEN)
             town.kill(one)
             await trio.sleep(20)
-            assert ana.state is State.OPEN  # the client holds its seat in the restored room
-            assert ben.state is State.CLOSED
+            assert ana.status is Status.OPEN  # the client holds its seat in the restored room
+            assert ben.status is Status.CLOSED
             async with town.join("/rooms/counting/b", other, sends=Say, receives=Said, create="never") as cyn:
-                await cyn.wait_state(State.OPEN)
+                await cyn.wait_status(Status.OPEN)

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 import edge
-from edge.client.client import Client, State
+from edge.client.client import Client, Status
 from edge.cluster.broker.broker import Broker
 from edge.testing import seeds
 from edge.testing.network import BOTH, Conditions, Side
@@ -37,7 +37,7 @@ async def adders(town: Town, kind: str, *names: str) -> AsyncIterator[list[Adder
 
         async def come(name: str, *, task_status: trio.TaskStatus[Adder]) -> None:
             async with adder(town, kind, name=name) as client:
-                await client.wait_state(State.OPEN)
+                await client.wait_status(Status.OPEN)
                 someone = Adder(client, name, ledger)
                 task_status.started(someone)
                 await someone.listen()
@@ -188,8 +188,8 @@ async def test_a_welcome_waits_for_the_log(noticed_by: frozenset[Side]) -> None:
         await trio.sleep(0.01)
         for link in [link for place in town.places for link in place.wires.links]:
             link.cut(noticed_by=noticed_by)
-        await ana.client.wait_state(State.AWAY)
-        await ana.client.wait_state(State.OPEN)
+        await ana.client.wait_status(Status.AWAY)
+        await ana.client.wait_status(Status.OPEN)
         town.kill(owner)
         await trio.sleep(4 * LEASE_SECONDS)
         ana.check()

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import edge
-from edge.client.client import State
+from edge.client.client import Status
 from edge.cluster.broker.broker import Broker, Claim, News, Renewed, Stamp
 from edge.cluster.node import Node
 from edge.cluster.placement import BALANCE_SECONDS, LEAST, SLACK, STAY_SECONDS, choose_moves
@@ -86,7 +86,7 @@ async def ten_rooms(town: Town) -> AsyncIterator[list[Adder]]:
     async def come(room: int, ledger: Ledger, *, task_status: trio.TaskStatus[None]) -> None:
         name = f"player-{len(people)}"
         async with town.join(f"/rooms/adding/{room}", sends=Add, receives=Added, name=name) as client:
-            await client.wait_state(State.OPEN)
+            await client.wait_status(Status.OPEN)
             people.append(Adder(client, name, ledger))
             task_status.started()
             await people[-1].listen()
@@ -128,7 +128,7 @@ async def test_rooms_go_on_at_a_new_server() -> None:
         await trio.sleep(3)
         assert (len(old.rooms), len(new.rooms)) == (5, 5)
         for someone in people:
-            assert someone.client.state is State.OPEN
+            assert someone.client.status is Status.OPEN
             someone.check()
 
 
@@ -178,7 +178,7 @@ async def test_a_late_renewal_does_not_take_back_a_room(monkeypatch: pytest.Monk
         open_town(make_app, 2) as town,
         town.join("/rooms/adding/a", sends=Add, receives=Added, name="ana") as ana,
     ):
-        await ana.wait_state(State.OPEN)
+        await ana.wait_status(Status.OPEN)
         await trio.sleep(LEASE_SECONDS)
         old, new = sorted(town.places, key=lambda place: not place.rooms)
         renew, claim, under_way = town.shared.renew, town.shared.claim, trio.Event()

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 import edge
-from edge.client.client import Client, State
+from edge.client.client import Client, Status
 from edge.cluster.broker.broker import Broker, Claim, Stamp
 from edge.errors import BrokerDown
 from edge.journal.entries import Entry, Written
@@ -37,7 +37,7 @@ def make_app(broker: Broker, **kinds: Callable[[], edge.Room[Any, Any]]) -> edge
 async def sit(town: Town, room: str, name: str = "ana", *at: Place) -> AsyncIterator[Client[Any, Any]]:
     """Join this room, which is a bank, and wait until the client is connected."""
     async with town.join(f"/rooms/{room}", *at, sends=Said, receives=Told, name=name) as client:
-        await client.wait_state(State.OPEN)
+        await client.wait_status(Status.OPEN)
         yield client
 
 
@@ -90,7 +90,7 @@ async def test_what_redis_and_the_server_forget_together_is_told() -> None:
         open_town(lambda broker: make_app(broker, hush=Hush), 2) as town,
         town.join("/rooms/hush/a", sends=PayIn, receives=Heard, name="ana") as client,
     ):
-        await client.wait_state(State.OPEN)
+        await client.wait_status(Status.OPEN)
         for wait in (town.shared.write_to_disk, lambda: None):
             for _ in range(3):
                 client.send(PayIn(1))
@@ -98,9 +98,9 @@ async def test_what_redis_and_the_server_forget_together_is_told() -> None:
             wait()
         town.kill(owner_of(town, "hush/a"))
         town.shared.begin_again()
-        await client.wait_state(State.AWAY)
+        await client.wait_status(Status.AWAY)
         with trio.fail_after(30):
-            await client.wait_state(State.OPEN)
+            await client.wait_status(Status.OPEN)
         assert client.welcome is not None
         assert not client.welcome.resumed
         client.send(PayIn(100))
@@ -201,7 +201,7 @@ async def test_nobody_hears_an_end_that_is_undone(how: str, moment: int) -> None
         await trio.sleep(0.01 * moment)
         town.kill(place)
         await trio.sleep(0.1)
-        heard, ended = await told(ana), ana.state is State.CLOSED
+        heard, ended = await told(ana), ana.status is Status.CLOSED
         if heard:  # an event about the end must be confirmed by the next server, as a goodbye must be
             assert heard == [5] if how == "cash" else [-5]
         await trio.sleep(4 * LEASE_SECONDS)
@@ -218,11 +218,11 @@ async def test_nobody_hears_an_end_that_is_undone(how: str, moment: int) -> None
             if how == "cash":
                 assert bank(place, "bank/a").balances == {"ben": 0}
         elif how == "cash":  # the client sends the event again, and the next server ends the seat
-            assert (await told(ana), ana.state) == ([5], State.CLOSED)
+            assert (await told(ana), ana.status) == ([5], Status.CLOSED)
         elif not heard:
             (place,) = going_on
             assert "ana" in bank(place, "bank/a").balances
-        assert ben.state is not State.CLOSED or how in ("finish", "close")
+        assert ben.status is not Status.CLOSED or how in ("finish", "close")
 
 
 @pytest.mark.parametrize("how", ["cash", "finish"])
@@ -237,14 +237,14 @@ async def test_who_is_cut_off_tells_no_end(how: str) -> None:
         place.broker.cut = True
         ana.send(Cash() if how == "cash" else Finish())
         await trio.sleep(LEASE_SECONDS * 0.8)
-        assert (await told(ana), ana.state) == ([], State.OPEN)
+        assert (await told(ana), ana.status) == ([], Status.OPEN)
         place.dead = True
         await trio.sleep(4 * LEASE_SECONDS)
         assert ana.welcome is not None
         # After a resume, the client sends the event again, and the other server ends the seat or the room.
-        assert ana.state is State.CLOSED or ana.welcome.resumed
+        assert ana.status is Status.CLOSED or ana.welcome.resumed
         assert await told(ana) == [5 if how == "cash" else -5]
-        assert ana.state is State.CLOSED
+        assert ana.status is Status.CLOSED
         assert not ana.ending.unconfirmed  # type: ignore[union-attr]
 
 
@@ -257,9 +257,9 @@ async def test_an_end_waits_while_the_broker_is_away_for_a_while() -> None:
         place.broker.cut = True
         ana.send(Finish())
         await trio.sleep(1)
-        assert ana.state is State.OPEN
+        assert ana.status is Status.OPEN
         place.broker.cut = False
-        await ana.wait_state(State.CLOSED)
+        await ana.wait_status(Status.CLOSED)
         assert ana.ending is not None
         assert (ana.ending.code, ana.ending.unconfirmed) == (edge.Code.ROOM_CLOSED, False)
         await trio.sleep(1)
@@ -277,7 +277,7 @@ async def test_a_room_that_goes_on_alone_tells_an_end_as_unconfirmed(how: str) -
         place.broker.cut = True
         ana.send(Cash() if how == "cash" else Finish())
         await trio.sleep(LEASE_SECONDS * 0.8)
-        assert ana.state is State.OPEN
+        assert ana.status is Status.OPEN
         await trio.sleep(LEASE_SECONDS)
         assert ana.ending is not None
         assert ana.ending.unconfirmed
@@ -303,7 +303,7 @@ async def test_who_knows_nothing_is_greeted_first(edge_seed: int) -> None:
         async def chat() -> None:
             while True:
                 await trio.sleep(random.expovariate(30))
-                if chatter.state is State.OPEN:
+                if chatter.status is Status.OPEN:
                     chatter.send(PayIn(1))
 
         async def reload(name: str) -> None:
@@ -311,7 +311,7 @@ async def test_who_knows_nothing_is_greeted_first(edge_seed: int) -> None:
             for _ in range(8):
                 async with town.join("/rooms/bank/a", sends=Said, receives=Told, name=name, key=key) as client:
                     with trio.fail_after(30):
-                        await client.wait_state(State.OPEN)
+                        await client.wait_status(Status.OPEN)
                         first = await client.receive()
                     assert isinstance(first, Greeted), first
                     with trio.move_on_after(random.uniform(0, 0.3)):
@@ -342,7 +342,7 @@ async def test_who_comes_between_a_move_and_their_players_first_step_is_greeted(
     async with open_town(make_app, 2) as town:
         key = key_of("ana")
         async with town.join("/rooms/bank/a", sends=Said, receives=Told, key=key) as client:
-            await client.wait_state(State.OPEN)
+            await client.wait_status(Status.OPEN)
             client.send(PayIn(5))
             await trio.sleep(1)
             place = owner_of(town, "bank/a")
@@ -350,7 +350,7 @@ async def test_who_comes_between_a_move_and_their_players_first_step_is_greeted(
             other = next(place for place in town.places if not place.dead)
             await trio.sleep_until(trio.current_time() + LEASE_SECONDS + 0.01)
         async with town.join("/rooms/bank/a", other, sends=Said, receives=Told, key=key) as client:
-            await client.wait_state(State.OPEN)
+            await client.wait_status(Status.OPEN)
             assert await client.receive() == Greeted(5)
 
 
@@ -412,7 +412,7 @@ async def test_what_was_let_go_of_and_is_known_again_is_let_go_of() -> None:
         place = owner_of(town, "bank/a")
         town.shared.write_to_disk()
         bank(place, "bank/a").close("over")
-        await ana.wait_state(State.CLOSED)
+        await ana.wait_status(Status.CLOSED)
         await trio.sleep(0.1)
         town.shared.begin_again()
         assert len(await town.shared.leases()) == 1

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 import edge
-from edge.client.client import Client, State
+from edge.client.client import Client, Status
 from edge.client.fallback import TransportKind
 from edge.cluster.broker.broker import Broker
 from edge.codes import Code
@@ -83,11 +83,11 @@ async def test_any_server_leads_to_the_room() -> None:
             chat(town, one, name="ana") as ana,
             chat(town, two, name="ben") as ben,
         ):
-            await ana.wait_state(State.OPEN)
-            await ben.wait_state(State.OPEN)
+            await ana.wait_status(Status.OPEN)
+            await ben.wait_status(Status.OPEN)
             assert [place.rooms for place in town.places] in ([["chat/a"], [], []], [[], ["chat/a"], []])
             async with chat(town, three, name="cyn") as cyn:
-                await cyn.wait_state(State.OPEN)
+                await cyn.wait_status(Status.OPEN)
                 assert cyn.welcome is not None
                 assert cyn.welcome.number == 2
                 cyn.send(Say("hello"))
@@ -103,12 +103,12 @@ async def test_a_broadcast_travels_once(monkeypatch: pytest.MonkeyPatch) -> None
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one) as ana:
-            await ana.wait_state(State.OPEN)
+            await ana.wait_status(Status.OPEN)
             async with trio.open_nursery() as nursery:
 
                 async def come() -> None:
                     async with chat(town, two) as client:
-                        await client.wait_state(State.OPEN)
+                        await client.wait_status(Status.OPEN)
                         await trio.sleep_forever()
 
                 for _ in range(10):
@@ -135,15 +135,15 @@ async def test_a_dead_carrier_costs_a_reconnect() -> None:
         async with (
             chat(town, one, name="ana") as ana,
         ):
-            await ana.wait_state(State.OPEN)
+            await ana.wait_status(Status.OPEN)
             async with chat(town, two, three, name="ben") as ben:
-                await ben.wait_state(State.OPEN)
+                await ben.wait_status(Status.OPEN)
                 await hear(ana, "ana is here", "ben is here")
                 town.kill(two)
                 for number in range(20):
                     ana.send(Say(f"a{number}"))
                     ben.send(Say(f"b{number}"))
-                assert ben.state is State.OPEN
+                assert ben.status is Status.OPEN
                 texts = [(await ben.receive(Said)).text for _ in range(41)]
                 assert texts[0] == "ben is here"
                 assert [text for text in texts[1:] if text[0] == "a"] == [f"a{number}" for number in range(20)]
@@ -158,14 +158,14 @@ async def test_a_dead_server_s_room_opens_elsewhere() -> None:
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one, two, name="ana") as ana:
-            await ana.wait_state(State.OPEN)
+            await ana.wait_status(Status.OPEN)
             assert one.rooms == ["chat/a"]
             async with chat(town, two, name="ben") as ben:
-                await ben.wait_state(State.OPEN)
+                await ben.wait_status(Status.OPEN)
                 town.kill(one)
                 await trio.sleep(LEASE_SECONDS + 1)
                 assert two.rooms == ["chat/a"]
-                assert [ana.state, ben.state] == [State.OPEN, State.OPEN]
+                assert [ana.status, ben.status] == [Status.OPEN, Status.OPEN]
                 assert ana.welcome is not None
                 assert not ana.welcome.resumed
 
@@ -176,7 +176,7 @@ async def test_a_lost_lease_ends_the_room() -> None:
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one, two, name="ana") as ana:
-            await ana.wait_state(State.OPEN)
+            await ana.wait_status(Status.OPEN)
             one.broker.cut = True
             (room,) = one.app.directory.rooms
             await room.wait_closed()
@@ -184,7 +184,7 @@ async def test_a_lost_lease_ends_the_room() -> None:
             assert 0 < lease.seconds < LEASE_SECONDS / 5
             one.dead = True
             await trio.sleep(5)
-            assert (two.rooms, ana.state) == (["chat/a"], State.OPEN)
+            assert (two.rooms, ana.status) == (["chat/a"], Status.OPEN)
 
 
 async def test_who_is_deaf_fails_loudly() -> None:
@@ -220,7 +220,7 @@ async def test_the_api_works_at_any_server() -> None:
         one, _ = town.places
         key = edge.Keys("a secret of all the servers").issue("u1", name="ana")
         async with chat(town, one, key=key) as ana:
-            await ana.wait_state(State.OPEN)
+            await ana.wait_status(Status.OPEN)
             await trio.sleep(LEASE_SECONDS)  # by then, the other server has received the list of rooms
             status, listed = await api(town, 1, "GET", "rooms")
             server = one.node.id
@@ -238,10 +238,10 @@ async def test_the_api_works_at_any_server() -> None:
                 await ana.receive(Said)
             assert kicked.value.code is Code.KICKED
         async with chat(town, one, key=key) as ana:
-            await ana.wait_state(State.OPEN)
+            await ana.wait_status(Status.OPEN)
             status, body = await api(town, 1, "POST", "revoke", '{"session": "u1"}')
             assert (status, [*json.loads(body)]) == (200, ["until"])
-            await ana.wait_state(State.CLOSED)
+            await ana.wait_status(Status.CLOSED)
             assert ana.ending is not None
             assert ana.ending.code is Code.REVOKED
 
@@ -251,11 +251,11 @@ async def test_a_draining_server_sends_its_visitors_on() -> None:
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one, name="ana") as ana:
-            await ana.wait_state(State.OPEN)
+            await ana.wait_status(Status.OPEN)
             async with chat(town, two, one, name="ben") as ben:
-                await ben.wait_state(State.OPEN)
+                await ben.wait_status(Status.OPEN)
                 await town.drain(two)
-                await ben.wait_state(State.OPEN)
+                await ben.wait_status(Status.OPEN)
                 assert ben.welcome is not None
                 assert ben.welcome.resumed
                 await hear(ana, "ana is here", "ben is here")
@@ -269,8 +269,8 @@ async def test_a_line_s_requests_may_reach_any_server(kind: TransportKind) -> No
     async with open_town(make_app, 3) as town:
         await trio.sleep(LEASE_SECONDS)  # by then, the servers know each other
         async with chat(town, name="ana", kind=kind) as ana, chat(town, name="ben", kind=kind) as ben:
-            await ana.wait_state(State.OPEN)
-            await ben.wait_state(State.OPEN)
+            await ana.wait_status(Status.OPEN)
+            await ben.wait_status(Status.OPEN)
             for number in range(100):
                 ben.send(Say(str(number)))
                 while (await ana.receive(Said)).text != str(number):
@@ -281,14 +281,14 @@ async def test_a_line_s_requests_may_reach_any_server(kind: TransportKind) -> No
             assert sum(bool(place.wires.links) for place in town.places) > 1, "all requests went to one server"
             welcomes = [ana.welcome, ben.welcome]
             assert [welcome.why for welcome in welcomes if welcome is not None] == ["new", "new"]
-            assert [ana.state, ben.state] == [State.OPEN, State.OPEN]
+            assert [ana.status, ben.status] == [Status.OPEN, Status.OPEN]
 
 
 async def test_a_line_is_lost_with_its_server() -> None:
     """If all servers except the room's server die, a client with an HTTP transport keeps its seat, and loses no
     event."""
     async with open_town(make_app, 3) as town, chat(town, name="ana", kind=TransportKind.POLL) as ana:
-        await ana.wait_state(State.OPEN)
+        await ana.wait_status(Status.OPEN)
         await hear(ana, "ana is here")
         owner = next(place for place in town.places if place.rooms)
         for place in town.places:
@@ -311,13 +311,13 @@ async def test_an_answer_that_comes_when_its_server_is_lost() -> None:
         async with AsyncExitStack() as stack:
             while not proxy._forwarded:  # repeat until the HTTP transport of a client is at another server
                 client = await stack.enter_async_context(chat(town, town.places[0], kind=TransportKind.POLL))
-                await client.wait_state(State.OPEN)
+                await client.wait_status(Status.OPEN)
                 await trio.sleep(1)
             for number, (home, _) in [*proxy._forwarded.items()]:
                 proxy.lose(home)
                 assert proxy.take(home, ["http-answer", number, ["finish", None]])
             await trio.sleep(10)
-            assert client.state is State.OPEN
+            assert client.status is Status.OPEN
 
 
 async def test_a_client_is_sent_to_the_room_s_server() -> None:
@@ -328,15 +328,15 @@ async def test_a_client_is_sent_to_the_room_s_server() -> None:
         site_of(one.app).cluster = attrs.evolve(site_of(one.app).cluster, address="ws://one.test")
         await trio.sleep(LEASE_SECONDS)  # by then, the other server knows the address
         async with chat(town, one, name="ana") as ana:
-            await ana.wait_state(State.OPEN)
+            await ana.wait_status(Status.OPEN)
             async with chat(town, two, one, name="ben") as ben:
-                await ben.wait_state(State.OPEN)
+                await ben.wait_status(Status.OPEN)
                 await hear(ana, "ana is here", "ben is here")
                 assert [len(place.wires.links) for place in town.places] == [2, 1]
                 assert [place.node.carried for place in town.places] == [0, 0]
                 town.kill(one)
                 await trio.sleep(LEASE_SECONDS + 2)
-                assert (two.rooms, ben.state) == (["chat/a"], State.OPEN)
+                assert (two.rooms, ben.status) == (["chat/a"], Status.OPEN)
 
 
 class Stubborn(Chat):
@@ -360,7 +360,7 @@ async def test_a_room_may_go_on_by_itself(*, taken: bool) -> None:
     async with open_town(make_stubborn, 2) as town:
         one, two = town.places
         async with chat(town, one, name="ana") as ana:
-            await ana.wait_state(State.OPEN)
+            await ana.wait_status(Status.OPEN)
             await hear(ana, "ana is here")
             one.broker.cut = True
             await trio.sleep(10 * LEASE_SECONDS)
@@ -369,11 +369,11 @@ async def test_a_room_may_go_on_by_itself(*, taken: bool) -> None:
             async with AsyncExitStack() as stack:
                 if taken:
                     ben = await stack.enter_async_context(chat(town, two, name="ben"))
-                    await ben.wait_state(State.OPEN)
+                    await ben.wait_status(Status.OPEN)
                     assert [one.rooms, two.rooms] == [["chat/a"], ["chat/a"]]
                 one.broker.heal()
                 await trio.sleep(2 * LEASE_SECONDS)
-                await ana.wait_state(State.OPEN)
+                await ana.wait_status(Status.OPEN)
                 assert [one.rooms, two.rooms] == ([[], ["chat/a"]] if taken else [["chat/a"], []])
 
 
@@ -403,11 +403,11 @@ async def test_a_first_letter_that_is_lost(monkeypatch: pytest.MonkeyPatch, *, k
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one, name="ana") as ana:
-            await ana.wait_state(State.OPEN)
+            await ana.wait_status(Status.OPEN)
             dropped = drop_letters(monkeypatch, town, {b"took": known})
             async with chat(town, two, name="ben") as ben:
                 with trio.fail_after(2):
-                    await ben.wait_state(State.OPEN)
+                    await ben.wait_status(Status.OPEN)
                 assert dropped == [b"took"]
 
 
@@ -422,9 +422,9 @@ async def test_a_lost_letter_is_found_out(monkeypatch: pytest.MonkeyPatch, lost:
         one, two = town.places
         async with AsyncExitStack() as stack:
             ana = await stack.enter_async_context(chat(town, one, name="ana"))
-            await ana.wait_state(State.OPEN)
+            await ana.wait_status(Status.OPEN)
             ben = await stack.enter_async_context(chat(town, two, name="ben"))
-            await ben.wait_state(State.OPEN)
+            await ben.wait_status(Status.OPEN)
             await trio.sleep(LEASE_SECONDS)
             dropped = drop_letters(monkeypatch, town, lost)
             ben.send(Say("hello"))
@@ -442,16 +442,16 @@ async def test_while_the_broker_is_away() -> None:
     async with open_town(make_app, 2) as town, AsyncExitStack() as stack:
         one, two = town.places
         ana = await stack.enter_async_context(chat(town, one, name="ana"))
-        await ana.wait_state(State.OPEN)
+        await ana.wait_status(Status.OPEN)
         ben = await stack.enter_async_context(chat(town, two, name="ben"))
-        await ben.wait_state(State.OPEN)
+        await ben.wait_status(Status.OPEN)
         for place in town.places:
             place.broker.cut = True
         await trio.sleep(3 * LEASE_SECONDS)
-        assert State.OPEN not in (ana.state, ben.state)
+        assert Status.OPEN not in (ana.status, ben.status)
         assert (await get(town, 1, "/readyz"))[0] == 503
         for place in town.places:
             place.broker.heal()
         await trio.sleep(3 * LEASE_SECONDS)
-        assert [ana.state, ben.state] == [State.OPEN, State.OPEN]
+        assert [ana.status, ben.status] == [Status.OPEN, Status.OPEN]
         assert (await get(town, 1, "/readyz"))[0] == 200

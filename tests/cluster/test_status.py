@@ -10,7 +10,7 @@ import pytest
 import trio
 
 import edge
-from edge.client.client import State
+from edge.client.client import Status
 from edge.cluster.broker.broker import Broker, News, Stamp, Wish
 from edge.cluster.placement import BALANCE_SECONDS
 from edge.protocol.codec import MESSAGEPACK
@@ -60,5 +60,5 @@ async def test_a_server_that_says_strange_things_of_itself(said: bytes, caplog: 
         assert (listed.name, listed.seated, listed.server) == ("strange", 0, "a stranger")
         assert len(caplog.records) <= len(town.places), "each server must log the status at most once"
         async with town.join("/rooms/adding/a", place, sends=Add, receives=Added) as client:
-            await client.wait_state(State.OPEN)
+            await client.wait_status(Status.OPEN)
         nursery.cancel_scope.cancel("it goes on")

@@ -68,7 +68,7 @@ async def test_a_slow_room_does_not_look_like_a_dead_peer(edge_room: Open) -> No
     for number in range(10):
         ana.send(Say(str(number)))
     await trio.sleep(300)
-    assert ana.state == "open"
+    assert ana.status == "open"
     assert room.room.players[0].connected
     assert [(await ana.receive(Said)).text for _ in range(10)] == [str(number) for number in range(10)]
 

@@ -10,7 +10,7 @@ import attrs
 import trio
 
 import edge
-from edge.client.client import Client, State
+from edge.client.client import Client, Status
 from edge.client.fallback import TransportKind
 
 from .banking import Bank, LonelyBank
@@ -162,7 +162,7 @@ class Adder:
 
     def add(self) -> None:
         """Send one more addition."""
-        assert self.client.state is not State.CLOSED, self.client.ending
+        assert self.client.status is not Status.CLOSED, self.client.ending
         self.client.send(Add(self.said))
         self.said += 1
 

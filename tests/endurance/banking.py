@@ -12,7 +12,7 @@ import attrs
 import trio
 
 import edge
-from edge.client.client import Client, State
+from edge.client.client import Client, Status
 
 # The maximum number of seconds that a customer waits for one event or for the end of its seat.
 PATIENCE_SECONDS = 60.0
@@ -154,7 +154,7 @@ class Customer:
             return
         assert last == Heard(self.balance if how == "cash" else -self.balance), f"{client._name}: {last} at the end"
         with trio.fail_after(PATIENCE_SECONDS):
-            await client.wait_state(State.CLOSED)
+            await client.wait_status(Status.CLOSED)
         assert client.ending is not None
         assert client.ending.code is (edge.Code.LEFT if how == "cash" else edge.Code.ROOM_CLOSED), client.ending
         self._settle(0)

@@ -20,7 +20,7 @@ from statistics import median
 import attrs
 import trio
 
-from edge.client.client import Client, State
+from edge.client.client import Client, Status
 from edge.client.fallback import TransportKind
 from tests.cluster.broker.redis_server import RedisServer
 
@@ -51,7 +51,7 @@ class Listener:
 
     def __str__(self) -> str:
         client = self.client
-        return f"{self.name} is {client.state}: {client.welcome}, {client.lost}, {client.ending}, {self.heard[-1:]}"
+        return f"{self.name} is {client.status}: {client.welcome}, {client.lost}, {client.ending}, {self.heard[-1:]}"
 
     async def listen(self) -> None:
         """Receive events, until cancelled."""
@@ -64,10 +64,10 @@ class Listener:
         """Record the reason of each welcome, until cancelled. The last reason is not enough, because a resume may
         follow a fresh start."""
         while True:
-            await self.client.wait_state(State.OPEN)
+            await self.client.wait_status(Status.OPEN)
             assert self.client.welcome is not None
             self.told.add(self.client.welcome.why)
-            await self.client.wait_state(State.AWAY)
+            await self.client.wait_status(Status.AWAY)
 
     async def add(self, numbers: Iterator[int]) -> None:
         """Send additions, until cancelled."""

@@ -26,7 +26,7 @@ import attrs
 import trio
 
 import edge
-from edge.client.client import Client, State
+from edge.client.client import Client, Status
 from edge.client.fallback import TransportKind
 from edge.client.join import back_off, open_client
 from edge.client.url import UrlConnector
@@ -240,7 +240,7 @@ class Town:
             key=key,
         )
         async with open_client(client):
-            await client.wait_state(State.OPEN)
+            await client.wait_status(Status.OPEN)
             yield client, vanish
 
     async def play(self, name: str, kind: TransportKind) -> None:

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 import edge
-from edge.client.client import State
+from edge.client.client import Status
 from edge.testing import EdgeRoom, seeds
 from examples.stage.room import ADMIN, Prefer, Program, Stage, Switch, Switchboard
 
@@ -54,7 +54,7 @@ async def test_strangers_switch_nothing(edge_room: EdgeRoom, claims: dict[str, o
     (mallory,) = await room.join(session=edge.Session("m", "mallory", claims))
     mallory.send(Switch("hill", False))
     mallory.send(Prefer("monitor"))
-    await mallory.wait_state(State.CLOSED)
+    await mallory.wait_status(Status.CLOSED)
     assert mallory.ending is not None
     assert mallory.ending.code is edge.Code.KICKED
     assert program(room.room.program()) == (["drawing", "hill", "monitor"], None, 0)

@@ -8,7 +8,7 @@ import trio.testing
 
 import edge
 from edge.bots import open_bot
-from edge.client.client import State
+from edge.client.client import Status
 from edge.journal.room_journal import RoomJournal, read_entries, session_of
 from edge.protocol import messages
 from edge.rooms.player import member_of
@@ -104,7 +104,7 @@ async def test_what_is_said_leaves_when_it_is_kept(edge_room: EdgeRoom) -> None:
     await trio.sleep(1)
     assert ana.ending is None
     journal.note_written()
-    await ana.wait_state(State.CLOSED)
+    await ana.wait_status(Status.CLOSED)
     assert ana.ending is not None
     assert (ana.ending.code, ana.ending.unconfirmed) == (edge.Code.ROOM_CLOSED, False)
 

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 import edge
-from edge.client.client import State
+from edge.client.client import Status
 from edge.cluster.broker.broker import Broker
 from edge.journal.writer import MAX_ENTRY_BYTES
 from tests.cluster.servers import one_secret, open_town
@@ -66,8 +66,8 @@ async def test_a_room_that_cannot_be_written_is_closed(
         town.join(f"/rooms/{kind}/a", sends=Say, receives=Said) as faulty,
         town.join("/rooms/healthy/a", sends=Say, receives=Said) as other,
     ):
-        await faulty.wait_state(State.OPEN)
-        await other.wait_state(State.OPEN)
+        await faulty.wait_status(Status.OPEN)
+        await other.wait_status(Status.OPEN)
         with caplog.at_level(logging.ERROR, "edge.rooms"):
             faulty.send(Say("x"))
             await trio.sleep(5)

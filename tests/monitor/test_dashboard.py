@@ -12,7 +12,7 @@ import trio
 
 import edge
 import edge.monitor
-from edge.client.client import State
+from edge.client.client import Status
 from edge.cluster.broker.broker import Broker
 from edge.monitor.dashboard import (
     CLAIM,
@@ -63,7 +63,7 @@ class Watched:
             self.network.connect, path, sends=FromPlayer, receives=ToPlayer, client=f"client-number-{number:04}"
         )
         found = await self.stack.enter_async_context(client)
-        await found.wait_state(State.OPEN)
+        await found.wait_status(Status.OPEN)
         return found
 
     async def newest(self, kind: type[Any]) -> Any:
@@ -84,7 +84,7 @@ async def watched() -> AsyncIterator[Watched]:
             network.connect, path, sends=FromOperator, receives=ToOperator, client="an-operator-of-16", key=key
         )
         operator = await stack.enter_async_context(joining)
-        await operator.wait_state(State.OPEN)
+        await operator.wait_status(Status.OPEN)
         yield Watched(app, network, operator, stack)
 
 
@@ -148,7 +148,7 @@ async def test_a_kick_frees_the_seat_at_once() -> None:
         done = await server.operator.request(Kick("playing/one", 1), Done)
         assert done == Done(True, "ana was kicked")
         assert room.seats.free == 1
-        await clients[1].wait_state(State.CLOSED)
+        await clients[1].wait_status(Status.CLOSED)
         assert clients[1].ending.code is edge.Code.KICKED
         await server.join("/rooms/playing/one", 9)
         assert room.seats.free == 0
@@ -168,7 +168,7 @@ async def test_a_round_is_ended_and_a_room_closed() -> None:
         assert room.has_round
         assert (await server.operator.request(EndRound("edge-monitor/main"), Done)).text == "no round is open"
         assert (await server.operator.request(Close("playing/one"), Done)).done
-        await client.wait_state(State.CLOSED)
+        await client.wait_status(Status.CLOSED)
         assert client.ending.code is edge.Code.ROOM_CLOSED
         await trio.sleep(0.1)
         assert await server.operator.request(Close("playing/one"), Done) == Done(
@@ -199,8 +199,8 @@ async def test_all_servers_and_their_rooms() -> None:
                 key=key,
             ) as operator,
         ):
-            await ana.wait_state(State.OPEN)
-            await operator.wait_state(State.OPEN)
+            await ana.wait_status(Status.OPEN)
+            await operator.wait_status(Status.OPEN)
             await trio.sleep(5)
             while (overview := await operator.receive(Overview)).rooms[-1].server == "":
                 pass
@@ -217,7 +217,7 @@ async def test_all_servers_and_their_rooms() -> None:
                 pass
             assert [player.name for player in shown.players] == ["ana"]
             assert await operator.request(Kick("playing/a", 0), Done) == Done(True, "ana was kicked")
-            await ana.wait_state(State.CLOSED)
+            await ana.wait_status(Status.CLOSED)
             assert ana.ending is not None
             assert ana.ending.code is edge.Code.KICKED
             done = await operator.request(Kick("playing/b", 0), Done)

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import edge
 import edge.monitor
-from edge.client.client import State
+from edge.client.client import Status
 from edge.monitor.dashboard import FromOperator, Overview, ToOperator
 from edge.monitor.mount import VARIABLE
 from edge.rooms.player import member_of
@@ -129,7 +129,7 @@ async def test_a_key_goes_with_the_token() -> None:
         for refused in (key, guest):
             async with operator(network, refused) as looking:
                 with trio.fail_after(5):
-                    await looking.wait_state(State.CLOSED)
+                    await looking.wait_status(Status.CLOSED)
                 assert looking.ending is not None
                 assert looking.ending.code is edge.Code.REFUSED
 
@@ -162,7 +162,7 @@ async def test_the_figures_against_a_known_load() -> None:
             name = f"client-number-{number:04}"
             joining = joined(network.connect, "/rooms/quiet/one", sends=FromPlayer, receives=ToPlayer, client=name)
             clients.append(await stack.enter_async_context(joining))
-            await clients[-1].wait_state(State.OPEN if number < 3 else State.CLOSED)
+            await clients[-1].wait_status(Status.OPEN if number < 3 else Status.CLOSED)
         room = app.directory.rooms[0]
         listener = room.listen(Guess)
         for client in clients[:3]:

@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from edge.client.client import State
+from edge.client.client import Status
 from edge.protocol.messages import Event
 from edge.rooms.player import member_of
 from edge.testing import EdgeRoom
@@ -93,7 +93,7 @@ async def test_cancelled_waits_leave_nothing_behind(edge_room: EdgeRoom) -> None
         room.room.wait_closed,
         lambda: ana.receive(Verdict),
         lambda: ana.request(Guess("x"), Verdict),
-        lambda: ana.wait_state(State.CLOSED),
+        lambda: ana.wait_status(Status.CLOSED),
     ]
     for wait in waits:
         with trio.move_on_after(1) as scope:

@@ -9,7 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
-from edge.client.client import State
+from edge.client.client import Status
 from edge.rooms.player import member_of
 from edge.testing import EdgeRoom, MemoryClient, seeds
 from tests.rooms.inside import open_turn
@@ -63,7 +63,7 @@ async def test_a_cancelled_request_cancels_its_block(edge_room: EdgeRoom, edge_s
     await wait_all_tasks_blocked()
     assert outcomes == ["other: True"]
     assert room.room.ends == ["given up at 0.4", "other at 1"]
-    assert ana.state is State.OPEN
+    assert ana.status is Status.OPEN
     (player,) = room.room.players
     assert len(member_of(player).requests) == 0
 
@@ -115,7 +115,7 @@ async def test_a_block_that_crashed_answers_with_an_error(edge_room: EdgeRoom) -
     outcomes: list[str] = []
     await ask(ana, "crash", outcomes)
     assert outcomes == ["crash: crashed"]
-    await ana.wait_state(State.CLOSED)
+    await ana.wait_status(Status.CLOSED)
 
 
 class Library(Quiet):

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 import edge
-from edge.client.client import State
+from edge.client.client import Status
 from edge.protocol.outgoing import outgoing_error
 from edge.testing import EdgeRoom
 from tests.rooms.inside import open_turn
@@ -24,7 +24,7 @@ async def test_a_round_needs_its_own_players(edge_room: EdgeRoom) -> None:
         await trio.sleep_forever()
     assert round.outcome is edge.Outcome.TOO_FEW
     assert round.reason == "1 of 2 players"
-    assert ben.state is State.OPEN
+    assert ben.status is Status.OPEN
 
 
 async def test_a_reset_inside_a_nursery_of_a_turn(edge_room: EdgeRoom) -> None:

@@ -212,7 +212,7 @@ async def test_rule_2_a_crash_in_run_closes_that_room(edge_room: Open, caplog: p
     (cyn,) = await sturdy.join("cyn")
     ana.send(Crash("run"))
     for client in (ana, ben):
-        await client.wait_state("away", "closed")
+        await client.wait_status("away", "closed")
     assert "run() raised" in caplog.text
     assert "ValueError: ana" in caplog.text
     assert sorted(fragile.room.log) == ["+ana", "+ben", "-ana", "-ben"]
@@ -246,7 +246,7 @@ async def test_rule_2_a_crash_while_leaving_stays_in_the_room(
     await wait_all_tasks_blocked()
     assert "while leaving" in caplog.text
     assert [player.name for player in room.room.players] == ["ben"]
-    assert ben.state == "open"
+    assert ben.status == "open"
 
 
 async def test_rule_3_overflow_ends_the_connection_and_can_be_resumed(edge_room: Open) -> None:
@@ -271,7 +271,7 @@ async def test_rule_3_overflow_ends_the_connection_and_can_be_resumed(edge_room:
     assert not stuck.connected
     assert not stuck.left
     assert len(held_seat(stuck).counts.unacked()) == 30
-    assert ben.state == "open"
+    assert ben.status == "open"
 
 
 async def test_rule_3_a_seat_that_falls_too_far_behind_starts_afresh(edge_room: Open) -> None:
@@ -513,8 +513,8 @@ async def test_rule_6_leaving_happens_once(edge_room: Open, edge_seed: int) -> N
 
     async def crash() -> None:
         with trio.move_on_after(1):
-            await cyn.wait_state("open")
-            if cyn.state == "open":
+            await cyn.wait_status("open")
+            if cyn.status == "open":
                 cyn.send(Crash("player"))
 
     async with trio.open_nursery() as nursery:
@@ -633,7 +633,7 @@ async def test_rule_7_a_reset_leaves_nothing_of_the_round(edge_room: Open, edge_
     assert not room.room.reset("again")
     await trio.sleep(35)
     assert room.room.fired == ["timer"]
-    assert ben.state == "open"
+    assert ben.status == "open"
     await trio.sleep(1000)
     assert "outside the round" in room.room.fired
 
@@ -655,7 +655,7 @@ async def test_rule_7_outcomes_are_values(edge_room: Open) -> None:
         *[Outcome.RESET],
         *[Outcome.DONE, Outcome.TIMEOUT, Outcome.LEFT, Outcome.DONE],
     ]
-    assert ben.state == "open"
+    assert ben.status == "open"
 
 
 async def test_rule_7_too_few_players_end_the_round(edge_room: Open) -> None:
@@ -667,7 +667,7 @@ async def test_rule_7_too_few_players_end_the_round(edge_room: Open) -> None:
     ana.drop()
     await trio.sleep(6)
     assert outcomes_of(room) == [Outcome.LEFT, Outcome.TOO_FEW]
-    assert ben.state == "open"
+    assert ben.status == "open"
 
 
 @seeds(200)
@@ -699,7 +699,7 @@ async def test_rule_7_a_turn_of_someone_who_left_is_left(edge_room: Open) -> Non
     assert [turn.outcome for turn in turns] == [Outcome.LEFT, Outcome.LEFT]
     with pytest.raises(edge.Gone):
         await player.receive(Say)
-    assert ben.state == "open"
+    assert ben.status == "open"
 
 
 @seeds(200)
@@ -817,7 +817,7 @@ async def test_rule_9_the_ledger_changes_in_one_step(edge_room: Open) -> None:
         assert room.room.players == ()
         assert room.room.closing
     for client in (ana, ben):
-        await client.wait_state("closed")
+        await client.wait_status("closed")
 
 
 @seeds(200)
@@ -836,7 +836,7 @@ async def test_rule_10_a_directory_drains(edge_room: Open, edge_seed: int) -> No
     await wait_all_tasks_blocked()
     assert sorted(room.room.log) == ["+ana", "+ben", "-ana", "-ben"]
     assert len(directory) == 0
-    assert ben.state == "away"
+    assert ben.status == "away"
 
 
 class FakeSeat(Seat):

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 import edge
-from edge.client.client import State
+from edge.client.client import Status
 from edge.protocol.messages import Event
 from edge.protocol.outgoing import Outgoing
 from edge.rooms.player import member_of
@@ -113,7 +113,7 @@ async def test_crashes_are_counted(edge_room: EdgeRoom) -> None:
     room = await edge_room(Crashing)
     room.expect_crash("on purpose")
     (ana,) = await room.join("ana")
-    await ana.wait_state(State.CLOSED)
+    await ana.wait_status(Status.CLOSED)
     assert room.runtime.counters.crashes == 1
     assert room.runtime.counters.ended == {edge.Code.CRASHED: 1}
 

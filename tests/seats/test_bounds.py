@@ -16,7 +16,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
-from edge.client.client import State
+from edge.client.client import Status
 from edge.errors import SendOverflow
 from edge.protocol.codec import JSON, MESSAGEPACK
 from edge.testing import EdgeRoom
@@ -213,7 +213,7 @@ async def test_much_said_before_the_first_welcome(edge_room: EdgeRoom) -> None:
     assert (client.waiting, len(client.errors)) == (1, 1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.run)
-        await client.wait_state(State.OPEN)
+        await client.wait_status(Status.OPEN)
         assert await client.request(Say("hi"), Said) == Said("hi")
         client.leave()
 
@@ -226,7 +226,7 @@ async def test_much_said_at_once_while_connected(edge_room: EdgeRoom) -> None:
     assert [error.problem for error in ana.errors] == ["behind"]
     await wait_all_tasks_blocked()
     await ana.resume()
-    assert ana.state is State.OPEN
+    assert ana.status is Status.OPEN
     assert await ana.request(Say("hi"), Said) == Said("hi")
 
 

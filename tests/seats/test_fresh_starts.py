@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 import edge
 from edge import Code
-from edge.client.client import State
+from edge.client.client import Status
 from edge.protocol.codec import JSON
 from edge.testing import EdgeRoom, RoomUnderTest, seeds
 from edge.transports.memory import MemoryTransport, open_memory_transports
@@ -63,7 +63,7 @@ async def test_a_second_tab_takes_the_seat(edge_room: EdgeRoom, edge_seed: int) 
     not take the seat back."""
     room = await edge_room(Greeting)
     first, second = await room.join("x", "y", session=ANA)
-    await first.wait_state(State.CLOSED)
+    await first.wait_status(Status.CLOSED)
     assert first.ending is not None
     assert first.ending.code is Code.REPLACED
     second.drop()
@@ -72,7 +72,7 @@ async def test_a_second_tab_takes_the_seat(edge_room: EdgeRoom, edge_seed: int) 
     with pytest.raises(edge.Disconnected) as caught:
         await second.resume()
     assert caught.value.code is Code.REPLACED
-    assert third.state is State.OPEN
+    assert third.status is Status.OPEN
     assert [player.name for player in room.room.players] == ["ana"]
 
 
@@ -104,7 +104,7 @@ async def test_a_crash_in_greet_is_the_players(edge_room: EdgeRoom) -> None:
     room = await edge_room(Rude)
     room.expect_crash("not you")
     (ana,) = await room.join("ana")
-    await ana.wait_state(State.CLOSED)
+    await ana.wait_status(Status.CLOSED)
     assert ana.ending is not None
     assert ana.ending.code is Code.CRASHED
     await room.join("ben")

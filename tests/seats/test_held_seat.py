@@ -7,7 +7,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
-from edge.client.client import State
+from edge.client.client import Status
 from edge.protocol.codec import MESSAGEPACK
 from edge.testing import EdgeRoom
 from tests.rooms.inside import held_seat
@@ -54,7 +54,7 @@ async def test_a_client_that_only_sends_still_hears_the_acks(edge_room: EdgeRoom
     for _ in range(50):
         ana.send(Guess("x"))
         await trio.sleep(1)
-    assert ana.state is State.OPEN
+    assert ana.status is Status.OPEN
 
 
 async def test_a_slow_room_keeps_a_client_that_acks(edge_room: EdgeRoom) -> None:

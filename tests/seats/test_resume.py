@@ -9,7 +9,7 @@ from typing import Any
 import trio
 
 import edge
-from edge.client.client import State
+from edge.client.client import Status
 from edge.testing import EdgeRoom, MemoryClient, seeds
 
 
@@ -91,7 +91,7 @@ async def test_nothing_is_lost_doubled_or_reordered(edge_room: EdgeRoom, edge_se
             for act in (say, ask, cut):
                 nursery.start_soon(act, client, chance)
     for client in clients:
-        if client.state is not State.OPEN:
+        if client.status is not Status.OPEN:
             await client.resume()
     heard = [await hear(client) for client in clients]
     assert heard[0] == heard[1] == heard[2]

@@ -10,7 +10,7 @@ import pytest
 
 import edge
 from edge import Code
-from edge.client.client import State
+from edge.client.client import Status
 from tests.network import Network, joined, open_network
 from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer, Verdict
 from tests.server.http import Answer, ask
@@ -49,7 +49,7 @@ async def test_the_api() -> None:
                     client=f"the-client-of-{name}",
                 )
                 clients.append(await stack.enter_async_context(client))
-                await clients[-1].wait_state(State.OPEN)
+                await clients[-1].wait_status(Status.OPEN)
             ana, ben = clients
             listed = {"kind": "moody", "name": "one", "seated": 2, "maximum": 3, "locked": False, "server": ""}
             assert (await call(network, "GET", "rooms?kind=moody")).json == {"rooms": [listed]}
@@ -65,11 +65,11 @@ async def test_the_api() -> None:
             assert (published.status, published.json) == (200, {"seated": 2})
             assert await ana.receive() == await ben.receive() == Verdict(True)
             await call(network, "POST", "rooms/moody/one/kick", {"session": "u1", "reason": "spam"})
-            await ana.wait_state(State.CLOSED)
+            await ana.wait_status(Status.CLOSED)
             assert ana.ending is not None
             assert (ana.ending.code, ana.ending.reason) == (Code.KICKED, "spam")
             assert (await call(network, "POST", "revoke", {"session": "u2"})).status == 200
-            await ben.wait_state(State.CLOSED)
+            await ben.wait_status(Status.CLOSED)
             assert ben.ending is not None
             assert ben.ending.code is Code.REVOKED
 

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 import edge
-from edge.client.client import State
+from edge.client.client import Status
 from edge.transports.http.http import HttpClient
 from tests.network import joined, open_network
 from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer, Verdict
@@ -156,7 +156,7 @@ async def test_the_web_app_speaks_into_a_room() -> None:
         open_network(app) as network,
         joined(network.connect, "/rooms/quiet/one", sends=FromPlayer, receives=ToPlayer) as client,
     ):
-        await client.wait_state(State.OPEN)
+        await client.wait_status(Status.OPEN)
         assert (await ask(network, "GET", "/tell")).body == b"told"
         assert await client.receive() == Verdict(True)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import edge
-from edge.client.client import State
+from edge.client.client import Status
 from edge.client.fallback import TransportKind
 from edge.rooms.room import runtime_of
 from edge.server.app import site_of
@@ -71,7 +71,7 @@ async def test_relative_addresses_work_below_the_prefix(tmp_path: Path) -> None:
                 async with joined(
                     network.connect, path, transport, sends=FromPlayer, receives=ToPlayer, key=given.json["key"]
                 ) as client:
-                    await client.wait_state(State.OPEN)
+                    await client.wait_status(Status.OPEN)
         assert (await ask(network, "GET", "/elsewhere/rooms/outer/one")).status == 404
 
 

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 import edge
-from edge.client.client import State
+from edge.client.client import Status
 from edge.server.app import site_of
 from edge.server.limiter import AddressLimits
 from edge.server.logs import JsonFormatter
@@ -50,7 +50,7 @@ async def test_records_say_what_they_are_about(caplog: pytest.LogCaptureFixture)
         open_network(app) as network,
         joined(network.connect, "/rooms/crashing/one", sends=FromPlayer, receives=ToPlayer) as client,
     ):
-        await client.wait_state(State.CLOSED)
+        await client.wait_status(Status.CLOSED)
     records = [record for record in caplog.records if record.name == "edge.rooms"]
     lines = [json.loads(JsonFormatter().format(record)) for record in records]
     told = [(line["level"], line["message"]) for line in lines]

@@ -17,7 +17,7 @@ import trio
 
 import edge
 from edge import Code
-from edge.client.client import State
+from edge.client.client import Status
 from edge.protocol.codec import JSON, MESSAGEPACK
 from edge.server.limiter import AddressLimits
 from edge.server.serve import serve as serve_app
@@ -137,8 +137,8 @@ async def test_a_client_talks_to_a_room() -> None:
 async def test_a_full_room_is_told() -> None:
     """A full room refuses a client as FULL, and the client does not try again."""
     async with serving() as served, served.join(name="ana") as ana, served.join(name="ben") as ben:
-        await ana.wait_state("open")
-        await ben.wait_state("open")
+        await ana.wait_status("open")
+        await ben.wait_status("open")
         async with served.join(name="cyn") as cyn:
             with pytest.raises(edge.Disconnected, match="all 2 seats are taken") as caught:
                 await cyn.receive()
@@ -160,7 +160,7 @@ async def test_no_more_rooms_than_the_cap() -> None:
         serving(edge.App({"echo": Echo}, address_limits=AddressLimits(rooms=1))) as served,
         served.join("/rooms/echo/one") as one,
     ):
-        await one.wait_state("open")
+        await one.wait_status("open")
         async with served.join("/rooms/echo/two") as two:
             with pytest.raises(edge.Disconnected) as caught:
                 await two.receive()
@@ -307,7 +307,7 @@ async def test_a_frame_larger_than_a_socket_reads() -> None:
     continues."""
     async with serving() as served, served.join(name="ben") as ben:
         async with served.join(name="ana", limits=edge.Limits(outbox_bytes=10_000_000)) as ana:
-            await ana.wait_state("open")
+            await ana.wait_status("open")
             ana._message_bytes = 1_000_000  # a client that ignores the welcome's limit
             ana.send(Say("x" * 500_000))
             with pytest.raises(edge.Disconnected) as caught:
@@ -323,17 +323,17 @@ async def test_a_client_whose_message_is_far_too_large_is_told() -> None:
     async with serving() as served:
         for _ in range(5):
             async with served.join(name="ana", limits=edge.Limits(outbox_bytes=10_000_000)) as ana:
-                await ana.wait_state(State.OPEN)
+                await ana.wait_status(Status.OPEN)
                 ana._message_bytes = 1_000_000  # a client that ignores the welcome's limit
                 ana.send(Say("x" * 300_000))
-                await ana.wait_state(State.CLOSED)
+                await ana.wait_status(Status.CLOSED)
                 assert ana.ending.code is edge.Code.TOO_LARGE
 
 
 async def test_a_client_comes_back_when_its_connection_breaks() -> None:
     """A client whose connection breaks reconnects, resumes its seat, and loses nothing."""
     async with serving() as served, served.join(name="ana") as ana:
-        await ana.wait_state("open")
+        await ana.wait_status("open")
         (player,) = served.app.directory.open("echo", "one").players
         ana._send_buffer.outbox.end(Code.SILENT, "as if the network had gone")
         ana.send(Say("while away"))
@@ -351,9 +351,9 @@ async def test_draining(caplog: pytest.LogCaptureFixture) -> None:
         async with await trio.open_tcp_stream("127.0.0.1", served.port) as idle, served.join(name="ana") as ana:
             await idle.send_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert b'"status": "ok"' in await idle.receive_some()
-            await ana.wait_state("open")
+            await ana.wait_status("open")
             served.drain.set()
-            await ana.wait_state("away")
+            await ana.wait_status("away")
             assert await idle.receive_some() == b""
             with pytest.raises(OSError, match="all attempts to connect"):
                 await trio.open_tcp_stream("127.0.0.1", served.port)
@@ -393,7 +393,7 @@ async def test_a_client_survives_a_server_that_is_none(answer: bytes | None) -> 
             url = f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/rooms/echo/one"
             async with edge.join(url, sends=Say, receives=Said, limits=edge.Limits(hello_seconds=0.2)) as client:
                 await tried_again.wait()
-                assert client.state == "connecting"
+                assert client.status == "connecting"
             nursery.cancel_scope.cancel()
 
 

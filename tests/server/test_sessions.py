@@ -11,7 +11,7 @@ import trio
 
 import edge
 from edge import Code
-from edge.client.client import State
+from edge.client.client import Status
 from edge.client.fallback import TransportKind
 from edge.server.sessions import SessionCookie
 from edge.testing import RoomUnderTest
@@ -108,7 +108,7 @@ async def test_a_bad_key_is_refused_with_its_code(fault: str) -> None:
                 network.connect, "/rooms/quiet/one", kind, sends=FromPlayer, receives=ToPlayer, key=key
             ) as client:
                 with trio.fail_after(5):
-                    await client.wait_state(State.CLOSED)
+                    await client.wait_status(Status.CLOSED)
                 assert client.ending is not None
                 assert client.ending.code is code
 
@@ -145,13 +145,13 @@ async def test_where_no_guests_may_come() -> None:
         assert (refused.status, refused.code) == (401, str(Code.KEY_INVALID.value))
         path = "/rooms/quiet/one"
         async with joined(network.connect, path, sends=FromPlayer, receives=ToPlayer) as client:
-            await client.wait_state(State.CLOSED)
+            await client.wait_status(Status.CLOSED)
             assert client.ending is not None
             assert client.ending.code is Code.KEY_INVALID
         async with joined(
             network.connect, path, sends=FromPlayer, receives=ToPlayer, key=keys.issue("u1", name="Ana")
         ) as client:
-            await client.wait_state(State.OPEN)
+            await client.wait_status(Status.OPEN)
 
 
 async def test_one_key_in_pages_rooms_and_transports() -> None:
@@ -187,7 +187,7 @@ async def test_one_key_in_pages_rooms_and_transports() -> None:
                         key=key,
                         client=client_name,
                     ) as client:
-                        await client.wait_state(State.CLOSED)
+                        await client.wait_status(Status.CLOSED)
                         assert client.ending is not None
                         assert client.ending.code is Code.REVOKED
 
@@ -216,16 +216,16 @@ async def test_a_key_that_expires_is_replaced_and_the_seat_resumed() -> None:
             client="another-client-of-it",
         )
         async with renewing as one, fixed as two:
-            await one.wait_state(State.OPEN)
-            await two.wait_state(State.OPEN)
+            await one.wait_status(Status.OPEN)
+            await two.wait_status(Status.OPEN)
             clock.now += 200
             for wire in network.wires:
                 wire.cut()
-            await one.wait_state(State.AWAY)
-            await one.wait_state(State.OPEN)
+            await one.wait_status(Status.AWAY)
+            await one.wait_status(Status.OPEN)
             assert one.welcome is not None
             assert one.welcome.resumed
-            await two.wait_state(State.CLOSED)
+            await two.wait_status(Status.CLOSED)
             assert two.ending is not None
             assert two.ending.code is Code.KEY_EXPIRED
 
@@ -255,7 +255,7 @@ async def test_a_key_is_in_no_log_line_and_no_url(kind: TransportKind, caplog: p
                 network.connect, "/rooms/quiet/one", kind, sends=FromPlayer, receives=ToPlayer, key=presented
             ) as client:
                 client.send(Guess("x"))
-                await client.wait_state(State.CLOSED)
+                await client.wait_status(Status.CLOSED)
         said = b"".join(bytes(wire.said) for wire in network.wires)
     logged = caplog.text + "".join(str(record.__dict__) for record in caplog.records)
     assert "ValueError" in logged

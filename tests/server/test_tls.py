@@ -15,7 +15,7 @@ from playwright.sync_api import expect, sync_playwright
 
 import edge
 from edge.cli import addresses, find_tls, main
-from edge.client.client import State
+from edge.client.client import Status
 from edge.client.fallback import TransportKind
 from edge.server.serve import serve as serve_app
 from edge.transports.http.http import HttpClient
@@ -69,7 +69,7 @@ async def test_rooms_and_pages_over_tls() -> None:
                 async with edge.join(room, sends=FromPlayer, receives=ToPlayer, transports=(kind,)) as stranger:
                     while stranger.lost is None:
                         await trio.lowlevel.checkpoint()
-                    assert stranger.state is State.CONNECTING
+                    assert stranger.status is Status.CONNECTING
                     assert "no secure connection to localhost" in stranger.lost.reason
                     assert "CERTIFICATE_VERIFY_FAILED" in stranger.lost.reason
             async with await trio.open_tcp_stream("localhost", port) as plain:

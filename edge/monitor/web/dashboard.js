@@ -50,7 +50,7 @@ $("door").addEventListener("submit", async (submitted) => {
 /** @param {string} key */
 function enter(key) {
   room = join("rooms/edge-monitor/main", { key });
-  room.on("$state", (state) => {
+  room.on("$status", (state) => {
     if (state === "open") document.body.dataset.view = "dashboard";
     if (state !== "closed") return;
     remember("sessionStorage", "key", "");
@@ -264,7 +264,7 @@ $("close").addEventListener("click", () => act("close", { room: watched }));
 
 setInterval(() => {
   const quiet = performance.now() - heardAt > QUIET_SECONDS * 1000;
-  $("light").dataset.state = quiet ? "quiet" : room?.state ?? "closed";
+  $("light").dataset.state = quiet ? "quiet" : room?.status ?? "closed";
 }, 200);
 
 const key = recall("sessionStorage", "key");

@@ -213,7 +213,7 @@ function open(board) {
   });
   joined.on("cursors", ({ at }) => drawCursors(at));
   joined.on("$error", ({ message }) => console.warn(message));
-  joined.on("$state", (state) => {
+  joined.on("$status", (state) => {
     if (joined !== room) return;
     $("light").dataset.state = $("light").textContent = state;
     if (state !== "closed") return;

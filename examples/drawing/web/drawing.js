@@ -49,7 +49,7 @@ function enter(table, name) {
   $("complaint").dataset.calm = "";
   // each tab is a player of its own, so that one person can try the game in several tabs
   room = join(`rooms/drawing/${encodeURIComponent(table)}`, { name, session: "tab" });
-  room.on("$state", showState);
+  room.on("$status", showState);
   room.on("$welcome", ({ resumed }) => {
     location.hash = table;
     remember("sessionStorage", "table", table);

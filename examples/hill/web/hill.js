@@ -20,13 +20,13 @@ const closedDialog = /** @type {HTMLDialogElement} */ ($("closed"));
 const canvas = /** @type {HTMLCanvasElement} */ ($("board"));
 const view = new View(canvas);
 const game = new Game(() => room?.now() ?? 0, () => {
-  if (room !== null && room.state !== "closed") room.send("look");
+  if (room !== null && room.status !== "closed") room.send("look");
 });
 const controls = new Controls(canvas, steer);
 
 /** @param {number} x @param {number} y */
 function steer(x, y) {
-  if (room !== null && room.state !== "closed") room.send("steer", { plan: game.steer(x, y) }, { delivery: "latest" });
+  if (room !== null && room.status !== "closed") room.send("steer", { plan: game.steer(x, y) }, { delivery: "latest" });
 }
 
 // --- the entrance
@@ -46,7 +46,7 @@ function enter(board, name) {
   $("complaint").textContent = "Connecting…";
   // each tab is a player of its own, so that one person can try the game in several tabs
   room = join(`rooms/hill/${encodeURIComponent(board)}`, { name, session: "tab" });
-  room.on("$state", showState);
+  room.on("$status", showState);
   room.on("$welcome", ({ number, resumed }) => {
     if (!resumed) game.begin(number);
     history.replaceState(null, "", board === FIRST_BOARD ? location.pathname : `#${board}`);
@@ -150,7 +150,7 @@ function frame(now) {
   requestAnimationFrame(frame);
   const seconds = Math.max(0, now - frameAt) / 1000;
   frameAt = now;
-  if (room !== null && room.state !== "closed" && document.body.dataset.view === "game") {
+  if (room !== null && room.status !== "closed" && document.body.dataset.view === "game") {
     view.draw(game.frame(seconds, room.roundTrip), game, seconds);
     drawStick();
     const left = Math.max(0, Math.ceil((score?.until ?? 0) - room.now()));

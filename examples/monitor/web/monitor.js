@@ -98,7 +98,7 @@ $("hundred").addEventListener("click", async () => {
 
 function frame() {
   const quiet = (performance.now() - heardAt) / 1000 > QUIET_SECONDS;
-  const state = room.state === "open" && !quiet ? "live" : room.state === "connecting" ? "connecting" : "quiet";
+  const state = room.status === "open" && !quiet ? "live" : room.status === "connecting" ? "connecting" : "quiet";
   if ($("light").dataset.state !== state) {
     $("light").dataset.state = state;
     $("state").textContent = { live: "live", connecting: "connecting…", quiet: room.ending?.reason ?? "the server sends nothing" }[state];

@@ -16,7 +16,7 @@ if (!key) {
   $("complaint").textContent = "Open the address that was printed when the server started.";
 } else {
   const room = join("rooms/stage/main", { key });
-  room.on("$state", (state) => {
+  room.on("$status", (state) => {
     $("light").dataset.state = state;
     if (state !== "closed") return;
     if (room.ending?.code === 4220) {

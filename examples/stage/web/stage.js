@@ -10,7 +10,7 @@ import { join } from "./edge.js";
 const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 const room = join("rooms/stage/main", { session: "tab" });
-room.on("$state", (state) => { $("light").dataset.state = state; });
+room.on("$status", (state) => { $("light").dataset.state = state; });
 room.on("program", show);
 
 let shown = "";

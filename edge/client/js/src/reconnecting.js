@@ -11,12 +11,12 @@ import { after, seconds } from "./time.js";
 import { probeWebSocket } from "./websocket.js";
 import { ProtocolError } from "./wire.js";
 
-/** @typedef {"connecting" | "open" | "away" | "closed"} State */
+/** @typedef {"connecting" | "open" | "away" | "closed"} Status */
 /** The end of a connection that does not reconnect. `unconfirmed`: true if another server may continue the room. @typedef {{code: number, reason: string, unconfirmed?: boolean}} Ending */
 /** @typedef {import("./wire.js").Welcome} Welcome */
 /**
  * The callbacks of the connection. `message`: called for each message to the page. `tell`: called for an event of this client
- * that the page may handle, such as `$state`. `problem`: called if messages were lost. `seatLost`: called if the seat has ended.
+ * that the page may handle, such as `$status`. `problem`: called if messages were lost. `seatLost`: called if the seat has ended.
  * The unanswered requests of this seat get no answers.
  * @typedef {{message: (message: import("./wire.js").Delivered) => void, tell: (name: string, body: any) => void,
  *   problem: (problem: string, message: string) => void, seatLost: (reason: string) => void}} ConnectionListener
@@ -61,8 +61,8 @@ export class ReconnectingConnection {
     this.#key = new SessionKey(server, session, key);
     this.#fallback = new TransportFallback(transports, `edge transport ${server}`, Date.now() / 1000);
     this.#listener = listener;
-    /** @type {State} */
-    this.state = "connecting";
+    /** @type {Status} */
+    this.status = "connecting";
     /** @type {Ending | null} */
     this.ending = null;
     /** The newest welcome. @type {Welcome | null} */
@@ -94,18 +94,18 @@ export class ReconnectingConnection {
   sendCounted(frame) {
     this.#buffer.counts.record(frame);
     if (this.#buffer.counts.overflowed) this.#giveUp();
-    else if (this.state === "open") this.#driver?.send(frame);
+    else if (this.status === "open") this.#driver?.send(frame);
   }
 
   /** @param {string} key @param {string} frame */
   sendLatest(key, frame) {
     this.#buffer.setLatest(key, frame);
-    if (this.state === "open") this.#driver?.writeLatest();
+    if (this.status === "open") this.#driver?.writeLatest();
   }
 
   /** @param {string} frame @returns {boolean} false if the frame was dropped, because it can't be written now */
   sendVolatile(frame) {
-    return this.state === "open" && this.#driver?.sendNow(frame) === true;
+    return this.status === "open" && this.#driver?.sendNow(frame) === true;
   }
 
   /** End the connection, and never reconnect. @param {Ending} ending */
@@ -116,7 +116,7 @@ export class ReconnectingConnection {
     this.#listener.seatLost(ending.reason);
     this.#page.stop();
     if (this.welcome === null && ending.code !== Code.LEFT) console.warn(`edge: no seat in ${this.#url}: ${ending.code} ${ending.reason}`);
-    this.#setState("closed");
+    this.#setStatus("closed");
   }
 
   async #connect() {
@@ -162,7 +162,7 @@ export class ReconnectingConnection {
     }
     this.#seated = true;
     driver.replay(); // before a handler can send further frames
-    this.#setState("open");
+    this.#setStatus("open");
     driver.writeLatest();
     this.#listener.tell("$welcome", welcome);
     this.#vocabulary ||= welcome.vocabulary ?? "";
@@ -182,7 +182,7 @@ export class ReconnectingConnection {
       if (driver === null || driver.dropped) return;
       this.#fallback.climb();
       this.#drop(Code.LOST, "a better transport is available");
-      this.#setState("away");
+      this.#setStatus("away");
       this.#connect();
     }, () => {
       if (driver !== null && !driver.dropped) this.#probeLater();
@@ -194,7 +194,7 @@ export class ReconnectingConnection {
     const message = `${this.waiting} messages were not acknowledged, which is too many: they are not sent again, and may be lost`;
     this.#forgetSeat();
     this.#listener.problem("behind", message);
-    if (this.state === "open") this.#driver?.lost(Code.BEHIND, message, { explained: true });
+    if (this.status === "open") this.#driver?.lost(Code.BEHIND, message, { explained: true });
   }
 
   /** Handle the end of the connection: reconnect or close, as the code requires. @param {number} code @param {string} reason @param {import("./driver.js").EndDetails} [details] */
@@ -284,13 +284,13 @@ export class ReconnectingConnection {
   }
 
   #setAway() {
-    this.#setState(this.welcome === null ? "connecting" : "away");
+    this.#setStatus(this.welcome === null ? "connecting" : "away");
   }
 
-  /** @param {State} state */
-  #setState(state) {
-    if (this.state === state) return;
-    this.state = state;
-    this.#listener.tell("$state", state);
+  /** @param {Status} status */
+  #setStatus(status) {
+    if (this.status === status) return;
+    this.status = status;
+    this.#listener.tell("$status", status);
   }
 }

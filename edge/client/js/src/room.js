@@ -8,7 +8,7 @@ import { bytesOf, checkEventName, encode } from "./wire.js";
 /** @typedef {import("./fallback.js").TransportKind} TransportKind */
 /** @typedef {import("./keys.js").SessionScope} SessionScope */
 /** @typedef {import("./reconnecting.js").Ending} Ending */
-/** @typedef {import("./reconnecting.js").State} State */
+/** @typedef {import("./reconnecting.js").Status} Status */
 /** @typedef {import("./requests.js").Answer} Answer */
 /** @typedef {import("./requests.js").Answerer} Answerer */
 /** @typedef {import("./requests.js").RequestOptions} RequestOptions */
@@ -24,7 +24,7 @@ import { bytesOf, checkEventName, encode } from "./wire.js";
  * A client that connects one player to a room. Make it with `join`.
  *
  * `on` also accepts names that no event can have:
- * - `$state`: the state has changed. The handler gets the new state.
+ * - `$status`: the status of the connection has changed. The handler gets the new status.
  * - `$welcome`: a welcome has arrived. Unless it is `resumed`, the page must discard the earlier state of the room.
  * - `$outdated`: the room's events have changed since this page first joined. The page should offer a reload.
  * - `$error`: the room refused a message, or messages were lost, or an event has no handler. The last case is reported once for
@@ -73,8 +73,8 @@ export class Room {
     );
   }
 
-  /** The state of the connection. @returns {State} */
-  get state() { return this.#connection.state; }
+  /** The status of the connection. @returns {Status} */
+  get status() { return this.#connection.status; }
 
   /** The reason why this client closed; null while it is not closed. @returns {Ending | null} */
   get ending() { return this.#connection.ending; }
