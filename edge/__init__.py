@@ -11,6 +11,7 @@ from .errors import Disconnected, Gone, Refused, RequestFailed, RequestRefused
 from .protocol.events import event
 from .protocol.field_kinds import Json, register_type
 from .protocol.limits import Limits
+from .rooms.documents import shared
 from .rooms.player import Player
 from .rooms.room import Room
 from .rooms.rounds import Round, Turn
@@ -55,5 +56,6 @@ __all__ = [
     "join",
     "json_response",
     "register_type",
+    "shared",
     "utc_now",
 ]

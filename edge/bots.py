@@ -68,6 +68,7 @@ async def open_bot(
         _RoomConnector(runtime_of(room), session, limits),
         sends=kind_of(room).receives,
         receives=kind_of(room).sends,
+        documents=kind_of(room).mirrored,
         name=name,
         codec=JSON,
         limits=limits,

@@ -20,6 +20,7 @@ LAYERS = [
     "errors",
     "aio",
     "protocol",
+    "shared",
     "requests",
     "transports",
     "connections",

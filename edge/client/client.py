@@ -8,7 +8,7 @@ import math
 import re
 import typing
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import UnionType
@@ -37,6 +37,8 @@ from ..protocol.unstructure import unstructure
 from ..requests.listening import Waiter
 from ..requests.reply import ReplyScope
 from ..requests.tracker import Replies, RequestTracker
+from ..shared.mirrors import MirroredDocument, Mirrors, MirrorTable
+from ..shared.patches import UnfitPatch
 from ..transports.transport import Transport
 from .connector import Connector
 
@@ -105,6 +107,7 @@ class Client(Generic[Sent, Heard]):
         inbox: float,
         client: str,
         key: str | Callable[[], Awaitable[str]] | None,
+        documents: Sequence[MirroredDocument] = (),
         options: object = None,
         create: Create = "if needed",
     ) -> None:
@@ -128,7 +131,11 @@ class Client(Generic[Sent, Heard]):
         self._welcomed_at: float | None = None
         self._sends = Vocabulary.of(sends)
         self._receives = Vocabulary.of(receives)
-        self._vocabulary = fingerprint(self._sends, self._receives)
+        self._vocabulary = fingerprint(self._sends, self._receives, [(each.wire_name, each.cls) for each in documents])
+        self._mirrors = MirrorTable(documents, self._receives.rename, self._report)
+        self.state: Mirrors = self._mirrors.documents
+        """The room's shared documents, by the names of the room's attributes: ``client.state.table``. Each patch of the
+        room makes new objects. While the client is open, it has all documents."""
         self._name = name
         self._client = client
         self._key = key
@@ -388,6 +395,23 @@ class Client(Generic[Sent, Heard]):
             await self._changed.wait()
         return self.status
 
+    async def wait_state(self, condition: Callable[[Mirrors], object]) -> None:
+        """Wait until the shared documents fulfil a condition: ``client.wait_state(lambda state: state.table.over)``.
+
+        Args:
+          condition: called with `state` once the client is open, and after each patch. A true result ends the wait.
+
+        Raises:
+          Disconnected: the client is closed before that.
+
+        *Cancellation*: nothing is lost.
+        """
+        await self.wait_status(Status.OPEN, Status.AWAY)
+        while not condition(self.state):
+            if self.ending is not None:
+                raise self._disconnected(self.ending)
+            await self._changed.wait()
+
     async def run(self) -> None:
         """Connect, and reconnect as the codes of ended connections require, until the client closes.
 
@@ -461,7 +485,8 @@ class Client(Generic[Sent, Heard]):
                     scope.deadline = math.inf
                     self._welcomed_at = trio.current_time()
                     self._send_buffer.attach(outbox)
-                    self._set_status(Status.OPEN)
+                    if self._mirrors.is_complete:
+                        self._set_status(Status.OPEN)
                     ended = await self._exchange(transport, connection, outbox)
                     return ended, ended.code in BROKEN
             return Ended(Code.SILENT, "no welcome came in time", by_peer=False), welcome_seconds is None
@@ -538,6 +563,7 @@ class Client(Generic[Sent, Heard]):
             self._lose_seat()
             self._since = self._hellos
         self.welcome = answer
+        self._mirrors.expect(answer.documents)
         self._message_bytes = answer.message_bytes
         transport.max_bytes = 4 * answer.sent_bytes
         if self.outdated and not self._told_outdated:
@@ -562,6 +588,8 @@ class Client(Generic[Sent, Heard]):
                 event = self._requests.read_event(message)
                 if event is not None:
                     self._give(event)
+            case messages.Patch():
+                self._update(message)
             case messages.Reply() | messages.Part() | messages.Error(id=int()):
                 self._requests.receive_reply(message)
             case messages.Cancel():
@@ -569,6 +597,18 @@ class Client(Generic[Sent, Heard]):
             case messages.Error():
                 self.errors.append(message)
                 self._log_refusal(message)
+
+    def _update(self, update: messages.Patch) -> None:
+        """Update a mirror. If a patch does not fit, end the connection, because the next one brings whole documents."""
+        was_complete = self._mirrors.is_complete
+        try:
+            self._mirrors.receive(update)
+        except UnfitPatch as exc:
+            raise RemoteProtocolError(f"shared document {update.name[:64]!r}: {exc}", Code.MISCOUNT) from None
+        if self._mirrors.is_complete and not was_complete:
+            self._set_status(Status.OPEN)
+        else:
+            self._note_change()
 
     def refuse(self, fault: InvalidEvent) -> None:
         if self._report(fault, fault.about) or fault.request is not None:

@@ -7,7 +7,7 @@ import secrets
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import trio
 
@@ -16,6 +16,8 @@ from ..protocol.events import Vocabulary
 from ..protocol.field_kinds import Rename
 from ..protocol.limits import Limits
 from ..protocol.messages import MAX_NAME_BYTES, Create
+from ..rooms.documents import mirrored_documents
+from ..rooms.room import Room, kind_of
 from .client import Client
 from .fallback import TransportKind
 from .url import UrlConnector
@@ -51,14 +53,54 @@ async def open_client(client: Client[Sent, Heard]) -> AsyncIterator[Client[Sent,
         raise fault
 
 
+@overload
+def join(
+    room: type[Room[Sent, Heard]],
+    url: str,
+    /,
+    *,
+    name: str = "",
+    key: str | Callable[[], Awaitable[str]] | None = None,
+    options: object = None,
+    create: Create = "if needed",
+    codec: Codec = JSON,
+    limits: Limits | None = None,
+    inbox: int = 1024,
+    transports: tuple[TransportKind, ...] = tuple(TransportKind),
+    tls: ssl.SSLContext | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> AbstractAsyncContextManager[Client[Sent, Heard]]: ...
+@overload
 def join(
     url: str,
+    /,
     *,
     sends: type[Sent] | Any,
     receives: type[Heard] | Any,
+    documents: Mapping[str, type[Any]] | None = None,
+    rename: Rename = "",
     name: str = "",
     key: str | Callable[[], Awaitable[str]] | None = None,
+    options: object = None,
+    create: Create = "if needed",
+    codec: Codec = JSON,
+    limits: Limits | None = None,
+    inbox: int = 1024,
+    transports: tuple[TransportKind, ...] = tuple(TransportKind),
+    tls: ssl.SSLContext | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> AbstractAsyncContextManager[Client[Any, Any]]: ...
+def join(
+    room: type[Room[Any, Any]] | str,
+    url: str = "",
+    /,
+    *,
+    sends: Any = None,
+    receives: Any = None,
+    documents: Mapping[str, type[Any]] | None = None,
     rename: Rename = "",
+    name: str = "",
+    key: str | Callable[[], Awaitable[str]] | None = None,
     options: object = None,
     create: Create = "if needed",
     codec: Codec = JSON,
@@ -70,17 +112,22 @@ def join(
 ) -> AbstractAsyncContextManager[Client[Any, Any]]:
     """Join a room as a client while a block runs.
 
-    ``async with edge.join("ws://localhost:8000/rooms/drawing/one", sends=..., receives=..., name="ana") as client:``
+    ``async with edge.join(Poker, "ws://localhost:8000/rooms/poker/one", name="ana") as client:``
+
+    If the program does not have the room class, give the events and documents instead of it:
+    ``edge.join(url, sends=..., receives=..., documents={"table": Table})``.
 
     The client connects in the background, and reconnects with full-jitter backoff whenever the connection is lost. It
     leaves the room when the block ends. `Client.state` is its current state.
 
     Args:
+      room: the class of the room. The client sends its events, receives its events, and mirrors its documents.
       url: ``ws://`` or ``wss://`` (``http`` and ``https`` mean the same), host, and ``/rooms/<kind>/<name>``. A query
         is sent to the server; a user and password before the host are sent as ``Authorization: Basic``. Each connection
         follows at most one redirect, and only to the same host.
       sends: the union of events that players send.
       receives: the union of events that players receive.
+      documents: the classes of the shared documents, by the names of the room's attributes. The client ignores others.
       rename: the `Room.rename` of the room.
       name: the name that the client requests for its player, at most 512 bytes as JSON.
       options: the join options, an instance of `Room.join_options`, of at most 1 KiB as JSON; by default, the defaults
@@ -100,16 +147,24 @@ def join(
 
     Raises:
       ValueError: `url`, `name` or a header is invalid, or `transports` is empty.
-      TypeError: `name` is not a string.
+      TypeError: `name` is not a string, or both a room class and its events are given.
 
     *Cancellation*: the client leaves the room, as at the end of the block.
     """
     _check_name(name)
     limits = limits or Limits()
+    if isinstance(room, str):
+        url, sends, receives = room, Vocabulary.of(sends, rename), Vocabulary.of(receives, rename)
+        mirrored = mirrored_documents(documents or {}, rename)
+    else:
+        if sends is not None or receives is not None or documents is not None or rename:
+            raise TypeError(f"{room.__name__} has its events and documents: give no others")
+        sends, receives, mirrored = kind_of(room).receives, kind_of(room).sends, kind_of(room).mirrored
     client: Client[Any, Any] = Client(
         UrlConnector(url, codec=codec, limits=limits, kinds=transports, tls=tls, headers=headers),
-        sends=Vocabulary.of(sends, rename),
-        receives=Vocabulary.of(receives, rename),
+        sends=sends,
+        receives=receives,
+        documents=mirrored,
         name=name,
         codec=codec,
         limits=limits,

@@ -225,6 +225,8 @@ class ConnectionDriver:
             elif message is not None:
                 try:
                     self.receiver.deliver(message)
+                except RemoteProtocolError as exc:
+                    self.end(exc.code, str(exc))
                 except Exception:  # a bug of edge
                     log.exception("a bug in edge: a received message could not be delivered, so its connection ends")
                     self.end(Code.INTERNAL_ERROR, "an error in the server")

@@ -35,7 +35,8 @@ class Outbox:
     """A bounded, ordered queue of messages, filled synchronously and emptied by the write scheduler.
 
     *Backpressure*: a ``latest`` message replaces the queued message with the same key. A ``volatile`` message is
-    dropped while a write waits for the peer, or if the queue is full. All other messages are queued. While a write
+    dropped while a write waits for the peer, or if the queue is full. Patches of a shared document that come while a
+    write waits become one message with the whole document. All other messages are queued. While a write
     waits, `on_overfull` is called for each message beyond the bounds. The driver then ends the connection with
     `Code.OVERFLOW` if the peer does not read soon. Without such a write there are no bounds, because a burst of
     messages does not mean that the peer is slow.
@@ -65,8 +66,10 @@ class Outbox:
         self._step_frames, self._step_bytes = limits.step_frames, limits.step_bytes
         self._first: list[Frame] = []
         self._waiting: dict[Hashable, Frame] = {}
+        self._stale: dict[str, Callable[[], Outgoing]] = {}
+        """Shared documents that have changed while a write waits, and the functions that return them whole."""
         self._bytes = 0
-        self._put = 0
+        self._number = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -85,6 +88,11 @@ class Outbox:
         """Queue a message. This method never waits."""
         if self.goodbye is not None or (message.volatile and not self._takes(message)):
             return
+        if message.whole is not None and (self.writing or message.name in self._stale):
+            self._stale[message.name] = message.whole
+            return
+        if self._stale:
+            self._put_stale()  # first, so that the client gets each change before the events that come after it
         key, waiting = message.key, self._waiting
         if self._json:
             frame, size = message.text, message.size
@@ -92,7 +100,7 @@ class Outbox:
             frame = message.frame(self.codec)
             size = size_of(frame)
         if key is None:
-            key = self._put = self._put + 1
+            key = self._number = self._number + 1
         elif key in waiting:
             self._bytes -= size_of(waiting.pop(key))
         waiting[key] = frame
@@ -104,6 +112,14 @@ class Outbox:
         if not self.ready:
             self.ready = True
             self.notify()
+
+    def _put_stale(self) -> None:
+        stale, self._stale = self._stale, {}
+        for whole in stale.values():
+            frame = whole().frame(self.codec)
+            self._number += 1
+            self._waiting[self._number] = frame
+            self._bytes += size_of(frame)
 
     def put_first(self, *frames: Frame) -> None:
         """Queue frames before all others, without bounds: the welcome, or the messages that a resume repeats."""
@@ -120,6 +136,7 @@ class Outbox:
         """Drop all queued messages."""
         self._first.clear()
         self._waiting.clear()
+        self._stale.clear()
         self._bytes = 0
 
     def wake(self) -> None:
@@ -130,6 +147,8 @@ class Outbox:
 
     def take(self) -> list[Frame]:
         """Remove and return all queued frames, in order."""
+        if self._stale:
+            self._put_stale()
         frames = list(self._waiting.values())
         if self._first:
             frames, self._first = self._first + frames, []

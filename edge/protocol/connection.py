@@ -28,6 +28,7 @@ from .messages import (
     Hello,
     Message,
     Part,
+    Patch,
     Ping,
     Reply,
     Request,
@@ -65,6 +66,7 @@ CONVERSATION: dict[State, dict[type[Message], State]] = {
         Part: State.OPEN,
         Cancel: State.OPEN,
         Error: State.OPEN,
+        Patch: State.OPEN,
         Ack: State.OPEN,
         Ping: State.OPEN,
         Bye: State.CLOSED,
@@ -72,7 +74,7 @@ CONVERSATION: dict[State, dict[type[Message], State]] = {
     State.CLOSED: {},
 }
 
-SENDER: dict[type[Message], Side] = {Hello: Side.CLIENT, Welcome: Side.SERVER}
+SENDER: dict[type[Message], Side] = {Hello: Side.CLIENT, Welcome: Side.SERVER, Patch: Side.SERVER}
 
 # `latest` and `volatile` events are read at up to this multiple of the pace. Beyond the pace, such events are not
 # delayed but marked as `too_fast`.

@@ -98,10 +98,13 @@ def resolve(cls: Any) -> Any:
 
 def wire_name(field: Field, rename: Rename) -> str:
     """Return the name of a field on the wire."""
-    if rename == "camel" and field.wire_name == field.name:
-        first, *others = field.name.strip("_").split("_")
-        return first + "".join(each[:1].upper() + each[1:] for each in others)
-    return field.wire_name
+    return camel_case(field.name) if rename == "camel" and field.wire_name == field.name else field.wire_name
+
+
+def camel_case(name: str) -> str:
+    """Return a name in camel case: ``drawnBy`` for ``drawn_by``."""
+    first, *others = name.strip("_").split("_")
+    return first + "".join(each[:1].upper() + each[1:] for each in others)
 
 
 def is_object(cls: Any) -> bool:

@@ -6,6 +6,7 @@ import enum
 import hashlib
 import json
 import typing
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from .events import Vocabulary
@@ -26,13 +27,20 @@ from .field_kinds import (
 )
 
 
-def fingerprint(from_player: Vocabulary, to_player: Vocabulary) -> str:
-    """Return 16 hexadecimal digits, a hash of the events' names, deliveries, keys, fields, types and mandatory fields.
+def fingerprint(from_player: Vocabulary, to_player: Vocabulary, documents: Iterable[tuple[str, type[Any]]] = ()) -> str:
+    """Return 16 hexadecimal digits, a hash of the events' names, deliveries, keys, fields, types and mandatory fields,
+    and of the names and fields of the shared documents.
+
+    Args:
+      documents: the names on the wire and the classes of the documents.
 
     Defaults, validators and class names are not part of the hash, because they change nothing on the wire.
     """
     nested: dict[Any, int] = {}
     described = [_vocabulary(from_player, nested), _vocabulary(to_player, nested)]
+    by_name = dict(documents)
+    if by_name:
+        described.append([[name, _type(cls, to_player.rename, nested)] for name, cls in sorted(by_name.items())])
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -12,6 +12,7 @@ A frame is an array that begins with a name. The first character of the name, it
 | `+`        | part    | `["+line", {...}, 7]`                   | yes     |
 | `-`        | cancel  | `["-", null, 7]`, `["-", 2.5, 7]`       | yes     |
 | `!`        | error   | `["!not_now", {...}]`, `[..., 7]`       | yes     |
+| `^`        | state   | `["^table", [4, patch]]`                | no      |
 
 A counted frame contains no sequence number, so that a broadcast has the same bytes for all receivers. Both sides count
 such frames instead. An unusable frame counts like any other frame with its sign. A frame with an unreadable sign is
@@ -38,8 +39,8 @@ MAX_OPTIONS_BYTES = 1024
 Create = Literal["if needed", "never", "only"]
 """Whether a join may open the room: if the room is not open; never; or the join must open it."""
 
-SIGNS = "$~=+-!"
-UNCOUNTED_SIGNS = ("$", "~")
+SIGNS = "$~=+-!^"
+UNCOUNTED_SIGNS = ("$", "~", "^")
 
 
 @attrs.frozen(kw_only=True)
@@ -125,6 +126,10 @@ class Welcome:
 
     vocabulary: str = ""
     """The `fingerprint` of the room's events. A client with another fingerprint may be too old or too new."""
+
+    documents: tuple[str, ...] = ()
+    """The names of the shared documents, which follow, each whole. They come after the messages that a resume repeats.
+    """
 
 
 @attrs.frozen
@@ -237,8 +242,19 @@ class Error:
     """Details of a refused request: the name and the body of an event, as a list; or None."""
 
 
+@attrs.frozen
+class Patch:
+    """A patch of a shared document, ``[version, patch]``, or the whole document, ``[version, None, document]``.
+
+    A patch fits the document with the version before its own. See `edge.shared.patches` for its form.
+    """
+
+    name: str
+    body: Any
+
+
 Control = Hello | Welcome | Bye | Ack | Ping
-Message = Control | Event | Request | Reply | Part | Cancel | Error
+Message = Control | Event | Request | Reply | Part | Cancel | Error | Patch
 
 _OBJECTS: dict[str, type[Hello] | type[Welcome] | type[Bye]] = {cls.sign: cls for cls in (Hello, Welcome, Bye)}
 
@@ -271,8 +287,15 @@ def to_plain(message: Message) -> list[Any]:
                 if body[name] == default:
                     del body[name]  # most clients need neither, and a hello is small
             return [message.sign, body]
-        case Welcome() | Bye():
+        case Welcome():
+            body = unstructure(message)
+            if not message.documents:
+                del body["documents"]
+            return [message.sign, body]
+        case Bye():
             return [message.sign, unstructure(message)]
+        case Patch(name, body):
+            return [f"^{name}", body]
         case Request(name, body, id, seconds):
             return [name, body, id] if seconds is None else [name, body, id, seconds]
         case Reply(name, body, id):
@@ -314,6 +337,8 @@ def from_plain(plain: Any, size: int = 0, ignore_extra: bool = False) -> Message
             return Ping(count, float(asked))
         case [str(name), body] if name[:1] == "~":
             return Event(name[1:], body, counted=False, size=size)
+        case [str(name), body] if name[:1] == "^":
+            return Patch(name[1:], body)
         case [str(name), body, id] if name[:1].isalpha() and _is_number(id):
             return Request(name, body, id, size=size)
         case [str(name), body, id, seconds] if name[:1].isalpha() and _is_number(id) and _is_duration(seconds):
@@ -348,4 +373,4 @@ def _error(name: str, body: Any, id: int | None, ignore_extra: bool) -> Error:
 
 def is_counted(message: Message) -> bool:
     """Return whether both sides count this message."""
-    return message.counted if isinstance(message, Event) else not isinstance(message, Control)
+    return message.counted if isinstance(message, Event) else not isinstance(message, Control | Patch)

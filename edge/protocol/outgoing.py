@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from ..errors import MessageProblem
 from .codec import JSON, Codec, Frame, size_of
 from .events import EventType
-from .messages import Cancel, Error, Event, Message, Part, Reply, Request, is_counted, to_plain
+from .messages import Cancel, Error, Event, Message, Part, Patch, Reply, Request, is_counted, to_plain
 from .unstructure import unstructure
 
 
@@ -19,7 +19,7 @@ class Outgoing:
       ValueError: a value in the message can't be encoded.
     """
 
-    __slots__ = ("_packed", "_plain", "counted", "key", "size", "text", "volatile")
+    __slots__ = ("_packed", "_plain", "counted", "key", "size", "text", "volatile", "whole")
 
     counted: bool
     """True if both sides count the message, and a resume repeats it."""
@@ -30,16 +30,28 @@ class Outgoing:
     key: Hashable
     """The key of a ``latest`` event, which replaces the previous event of this key. None for every other message."""
 
+    whole: Callable[[], Outgoing] | None
+    """For a message about a shared document: returns the message with the whole document. If a write waits, the outbox
+    sends that message instead of all patches that come meanwhile. None for every other message."""
+
     text: Frame
     """The frame for connections that use JSON."""
 
     size: int
     """The size of the message as JSON, in bytes."""
 
-    def __init__(self, message: Message, *, volatile: bool = False, key: Hashable = None) -> None:
+    def __init__(
+        self,
+        message: Message,
+        *,
+        volatile: bool = False,
+        key: Hashable = None,
+        whole: Callable[[], Outgoing] | None = None,
+    ) -> None:
         self.counted = is_counted(message)
         self.volatile = volatile
         self.key = key
+        self.whole = whole
         self._plain = to_plain(message)
         # Encode the JSON frame now, so that an encoding error is raised before any receiver gets the message.
         self.text = JSON.encode(self._plain)
@@ -81,6 +93,16 @@ def outgoing_event(event: Any, kind: EventType) -> Outgoing:
     if kind.delivery == "volatile":
         return Outgoing(message, volatile=True)
     return Outgoing(message, key=kind.key_of(event))
+
+
+def outgoing_patch(name: str, body: list[Any], whole: Callable[[], Outgoing]) -> Outgoing:
+    """Make the message with a patch of a shared document, or with the whole document.
+
+    Args:
+      body: see `Patch`.
+      whole: see `Outgoing.whole`.
+    """
+    return Outgoing(Patch(name, body), whole=whole)
 
 
 def outgoing_request(event: Any, kind: EventType, id: int, seconds: float | None = None) -> Outgoing:

@@ -79,6 +79,14 @@ def _find_hook(cls: Any, rename: Rename) -> tuple[Hook, bool]:
 _hook_of: Callable[[Any, Rename], tuple[Hook, bool]] = functools.cache(_find_hook)
 
 
+def unstructurer(cls: Any, rename: Rename) -> Hook:
+    """Return the function that converts values of a type into plain data. Its errors have no path.
+
+    `check_type` must have accepted the type, or a class with such a field.
+    """
+    return _hook_of(cls, rename)[0]
+
+
 def _make_hook(declared: Any, rename: Rename) -> Hook:
     def inner_of(inner: Any) -> Hook:
         if holds_itself(inner):  # the hook of `inner` may not exist yet

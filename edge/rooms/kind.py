@@ -14,6 +14,8 @@ from ..aio.members import public_members
 from ..protocol.events import EventType, Vocabulary, check_rename
 from ..protocol.field_kinds import Rename
 from ..protocol.field_types import check_key, check_type
+from ..shared.mirrors import MirroredDocument
+from .documents import DocumentKind, document_kinds
 from .opening import check_options_class
 from .restarts import Restarts
 from .type_arguments import type_arguments, unresolved
@@ -57,6 +59,8 @@ class RoomKind:
     restarts: Restarts
     continues_without_broker: bool
     """True if the room continues while its server cannot reach the broker: see `Room.when_cut_off`."""
+    documents: tuple[DocumentKind, ...]
+    """The declarations of the shared documents."""
     rename: Rename
     """See `Room.rename`."""
     join_options: type[Any] | None
@@ -96,6 +100,7 @@ class RoomKind:
             persistent=persistent,
             restarts=room.restarts,
             continues_without_broker=room.when_cut_off == "continue",
+            documents=() if is_generic else document_kinds(room, room.rename),
             rename=room.rename,
             join_options=room.join_options,
             has_setup=room.setup is not base.setup,
@@ -109,6 +114,11 @@ class RoomKind:
         if not is_generic:
             _check_pairs(room, base)
         return kind
+
+    @property
+    def mirrored(self) -> tuple[MirroredDocument, ...]:
+        """The shared documents as clients know them."""
+        return tuple(each.mirrored for each in self.documents)
 
     def check_complete(self) -> None:
         """Check that the class can make rooms.

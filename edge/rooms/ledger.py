@@ -136,6 +136,8 @@ class Member(abc.ABC):
         """A number that gives the order of joining: a player who joins later has a higher number."""
         self.away_until: float = 0.0
         """The end of the grace, on Trio's clock, while the player is away."""
+        self.documents: dict[str, Any] = {}
+        """The shared documents of this player alone, by the name of the room's attribute."""
         self.turns: list[OpenTurn] = []
         """The open turns of this player."""
 

@@ -99,6 +99,8 @@ class PlayerRuntime(Member):
     def send(self, event: Any) -> None:
         """See `Player.send`."""
         room, seat = self.room, self.seat
+        if room.sharing is not None:
+            room.sharing.flush()
         message = outgoing_event(event, room.kind.type_of_sent(event))
         if message.size > LARGE_BYTES or seat.crowded:
             self._check_size(message)
@@ -162,6 +164,8 @@ class PlayerRuntime(Member):
         When this method returns, another player can take the seat, the player's turns and waits have ended, and the
         task of `Room.player` is cancelled.
         """
+        if self.room.sharing is not None and not self.left:
+            self.room.sharing.flush()  # the last changes come before the goodbye
         if not self.room.ledger.leave(self, Ending(code, reason)):
             return False
         self._left_at = trio.current_time()
@@ -378,6 +382,8 @@ class PlayerRuntime(Member):
     def _tell(self, message: Outgoing) -> None:
         if self.room.lease.over:
             return
+        if self.room.sharing is not None:
+            self.room.sharing.flush()
         self.room.counters.sent += 1
         self.seat.send(message)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import typing
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from datetime import time, tzinfo
 from random import Random
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast
@@ -470,6 +470,23 @@ class Room(Generic[FromPlayer, ToPlayer]):
         """
         runtime = self.__edge_runtime
         return runtime.shielded_cleanup(trio.current_time(), f"room {runtime.path}: run()", runtime.log_context)
+
+    def share(self) -> None:
+        """Send the changes of the shared documents now. Call this if code outside of the room's tasks has made them.
+
+        Code in `run`, `player` and other tasks of the room need not call this: edge sends their changes at the latest
+        at their next checkpoint.
+        """
+        if self.__edge_runtime.sharing is not None:
+            self.__edge_runtime.sharing.flush()
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Hold back the changes of the shared documents while a block runs: ``with self.changing():``.
+
+        Use it if a change takes more than one step, so that clients do not see half of it. All changes are sent
+        together at the end of the block.
+        """
+        return nullcontext() if self.__edge_runtime.sharing is None else self.__edge_runtime.sharing.hold()
 
     def lock(self) -> None:
         """Refuse applicants as ``locked``, until `unlock` is called."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import operator
 from collections.abc import Callable, Iterable
@@ -23,6 +24,9 @@ from .ledger import Ledger, Member
 from .opening import Opening
 from .rounds_runtime import Outcome, RoundRuntime
 from .seat import Applicant
+from .sharing import Sharing
+
+log: logging.Logger = logging.getLogger("edge.rooms")
 
 # Only events of more than this many bytes are checked against `Limits.sent_bytes`, which is never smaller.
 LARGE_BYTES = 64 * 1024
@@ -88,6 +92,12 @@ class RoomCore:
         """The code and the reason with which the room closes; None until the room closes."""
         self.run_scope: trio.CancelScope = trio.CancelScope()
         self.timer_scope: trio.CancelScope = trio.CancelScope()
+        self.sharing_scope: trio.CancelScope = trio.CancelScope()
+        self.crashed_on: int | None = None
+        """The number of players who held a seat when the room crashed; 0 if the room could not be set up or restored;
+        None otherwise."""
+        self.sharing: Sharing | None = Sharing(kind.documents, self._note_sharing_fault) if kind.documents else None
+        """The run time of the shared documents; None if the room has none."""
         self.strained: set[Member] = set()
         """The connected players for whom more than half of a window is in use. As long as the set contains a
         player, the server reads later from other players who send at more than half of their byte pace."""
@@ -143,6 +153,8 @@ class RoomCore:
 
     def broadcast(self, event: Any, members: Iterable[Member]) -> None:
         """Encode an event once, and send the message to these players; see `Room.broadcast`."""
+        if self.sharing is not None:
+            self.sharing.flush()
         message = outgoing_event(event, self.kind.type_of_sent(event))
         if self.lease.over:
             return
@@ -189,6 +201,10 @@ class RoomCore:
         """See `Room.close`."""
         if self.closing:
             return
+        if self.sharing is not None:
+            self.sharing.flush()  # the last changes come before the goodbye
+            if self.closing:  # a document cannot be sent
+                return
         self.ending = (code, reason)
         if self.recover is not None:
             self.lease.lose()  # the journal stays as it is, for a later attempt
@@ -198,6 +214,7 @@ class RoomCore:
         self.reset("the room is closing")
         self.run_scope.cancel("the room is closing")
         self.timer_scope.cancel("the room is closing")
+        self.sharing_scope.cancel("the room is closing")
         self.set_up.set()
         for scope in self.entering:
             scope.cancel("the room is closing")
@@ -214,6 +231,13 @@ class RoomCore:
         over = self.lease.over
         until = since if over else min(since + self.kind.cleanup_seconds, self._cleanup_until)
         return ShieldedCleanup(until, since, "" if over else what, log_context)
+
+    def _note_sharing_fault(self, exc: Exception) -> None:
+        """Close the room, because its shared documents cannot be sent."""
+        self.counters.crashes += 1
+        self.crashed_on = len(self.ledger)
+        log.error("room %s: a shared document cannot be sent", self.path, exc_info=exc, extra=self.log_context)
+        self.close(code=Code.ROOM_CRASHED)
 
     def _note_listening(self) -> None:
         for member in self.ledger.members:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import trio
 
 from ..aio.guard import guarded
+from ..aio.steps import note_steps, watch_steps
 from ..codes import Code
 from ..errors import Refused
 from .cleanup import note_cut_short
@@ -40,9 +42,6 @@ class RoomRuntime(RoomCore):
         self, facade: AuthoredRoom, kind: RoomKind, ledger: Ledger, make_player: Callable[[PlayerRuntime], Any]
     ) -> None:
         super().__init__(facade, kind, ledger)
-        self.crashed_on: int | None = None
-        """The number of players who held a seat when `Room.run` raised an exception; 0 if the room could not be set
-        up or restored; None otherwise."""
         self.setup_refusal: Refused | None = None
         """The refusal of all clients, if `Room.setup` failed."""
         self.closed: trio.Event = trio.Event()
@@ -79,6 +78,7 @@ class RoomRuntime(RoomCore):
             self._note_refused(refused)
             raise
         player = self._add(seat, self.ledger.take_number())
+        self.note_step()
         self.counters.admitted += 1
         if self.journal is not None:
             self.journal.mark_changed(player)
@@ -229,6 +229,18 @@ class RoomRuntime(RoomCore):
             log.exception(what, self.path, player.number, player.name, extra=player.log_context)
             player.leave(Code.CRASHED, CRASHED)
         player.requests.ask_again()
+        self.note_step()
+
+    def note_step(self) -> None:
+        """Send the changes of the shared documents soon, because code of the author's has run outside of the room's
+        tasks."""
+        if self.sharing is not None:
+            self.sharing.note_step()
+
+    def _note_steps(self) -> None:
+        """Send the changes of the shared documents soon after each step of the current task."""
+        if self.sharing is not None:
+            note_steps(self.sharing.note_step)
 
     async def live(self, *, idle: float) -> None:
         """Run the author's code until the room closes.
@@ -240,24 +252,37 @@ class RoomRuntime(RoomCore):
         another server may have the room, the room closes with `Code.MOVED`, and the clean-ups are cancelled at once.
         """
         try:
-            async with trio.open_nursery() as nursery:
-                self.nursery: trio.Nursery | None = nursery
-                try:
-                    with self.run_scope:
-                        if self.set_up.is_set() or await self._set_up():
-                            for player in self._admitted_early:
-                                nursery.start_soon(self._play, player)
-                            self._admitted_early.clear()
-                            nursery.start_soon(self._close_when_idle, idle)
-                            await self._run()
-                finally:
-                    if not self.closing:
-                        code, reason = self._why_cancelled()
-                        self.close(reason, code=code)
+            with nullcontext() if self.sharing is None else watch_steps():
+                await self._live(idle)
         finally:
             if self.journal is not None:
                 await self.journal.close()
             self.closed.set()
+
+    async def _live(self, idle: float) -> None:
+        self._note_steps()
+        async with trio.open_nursery() as nursery:
+            self.nursery: trio.Nursery | None = nursery
+            try:
+                with self.run_scope:
+                    if self.set_up.is_set() or await self._set_up():
+                        for player in self._admitted_early:
+                            nursery.start_soon(self._play, player)
+                        self._admitted_early.clear()
+                        nursery.start_soon(self._close_when_idle, idle)
+                        if self.sharing is not None:
+                            nursery.start_soon(self._share)
+                        await self._run()
+            finally:
+                if not self.closing:
+                    code, reason = self._why_cancelled()
+                    self.close(reason, code=code)
+
+    async def _share(self) -> None:
+        """Send the changes of the shared documents after each step of the room's code, until the room closes."""
+        assert self.sharing is not None
+        with self.sharing_scope:
+            await self.sharing.run()
 
     async def _run(self) -> None:
         """Run the author's `run`, and close the room."""
@@ -285,6 +310,7 @@ class RoomRuntime(RoomCore):
 
     async def _play(self, player: PlayerRuntime) -> None:
         """Run the author's `player` for one player, and end the seat afterwards."""
+        self._note_steps()
         try:
             with player.scope:
                 if not player.left:

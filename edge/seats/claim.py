@@ -58,6 +58,8 @@ def take_seat(
         _begin(seat, hello, why, connection, outbox, room)
         if unknowing:
             room.restart(seat.player)
+        if room.sharing is not None:
+            room.sharing.flush()  # the client gets the documents in the same write as its welcome
     except Exception:  # the claim is reversed, because otherwise other code would find a seat without a connection
         if held is None:
             seat.player.leave(Code.INTERNAL_ERROR, FAULT)
@@ -88,15 +90,18 @@ def _begin(seat: HeldSeat, hello: Hello, why: str, connection: Connection, outbo
         message_bytes=connection.limits.message_bytes,
         sent_bytes=connection.limits.sent_bytes,
         vocabulary=_fingerprint_of(room.kind),
+        documents=tuple(each.wire_name for each in room.kind.mirrored),
     )
     outbox.put_first(connection.send(welcome, now=now))
     seat.attach(outbox)
+    if room.sharing is not None:
+        room.sharing.attach(seat.player)
     if hello.vocabulary not in ("", _fingerprint_of(room.kind)):
         _note_outdated(room, seat)
 
 
 def _find_fingerprint(kind: RoomKind) -> str:
-    return fingerprint(kind.receives, kind.sends)
+    return fingerprint(kind.receives, kind.sends, [(each.wire_name, each.cls) for each in kind.mirrored])
 
 
 _fingerprint_of: Callable[[RoomKind], str] = functools.cache(_find_fingerprint)

@@ -175,4 +175,6 @@ class PersistentSeat(HeldSeat, RestorableSeat):
     def attach(self, outbox: Outbox) -> None:
         outbox.cancel_code = Code.MOVED  # if this server stops, another server restores the room and this seat
         self._journal.mark_changed(self.player)
+        # the new connection gets whole documents, to which earlier patches do not fit
+        self._behind = [entry for entry in self._behind if entry[1].whole is None]
         super().attach(outbox)

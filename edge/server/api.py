@@ -140,6 +140,7 @@ class Api:
         if kind is None:
             raise InvalidEvent("unknown_event", f"this room does not send an event named {asked.event[:64]!r}")
         decided("publish()", room.facade.publish(structure(asked.body, kind.cls, rename=kind.rename)))
+        room.note_step()
         return json_response({"seated": len(room.ledger)})
 
     def _kick(self, room: RoomRuntime, body: bytes) -> Response:

@@ -361,6 +361,7 @@ class Browser:
                 f"ws://{HOST}{path}", codec=codec, limits=limits or Limits(), kinds=(transport,), connect=connect
             ),
             sends=kind_of(room).receives if sends is None and room is not None else sends,
+            documents=() if room is None else kind_of(room).mirrored,
             receives=kind_of(room).sends if receives is None and room is not None else receives,
             codec=codec,
             limits=limits or Limits(),

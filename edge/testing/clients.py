@@ -13,6 +13,7 @@ from ..client.client import Client, Status
 from ..client.join import back_off
 from ..errors import InvalidEvent
 from ..protocol import messages
+from ..shared.mirrors import Mirrors
 
 E = TypeVar("E")
 
@@ -27,7 +28,9 @@ MAX_SEEN = 1000
 class Seen:
     """The events that a client has received, for `ClientUnderTest.wait`."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: Mirrors) -> None:
+        self.state = state
+        """The shared documents of the client: see `Client.state`."""
         self._events: dict[type[Any], deque[Any]] = {}
 
     def newest(self, cls: type[E]) -> E | None:
@@ -53,8 +56,6 @@ class ClientUnderTest(Client[Any, Any]):
 
     def __init__(self, name: str, connector: Any, **options: Any) -> None:
         self.name = name
-        self.seen: Seen = Seen()
-        """The events that the client has received, taken or not."""
         self.history: deque[str] = deque(maxlen=SHOWN)
         """What happened to the client most recently, the newest last."""
         self.refused: deque[str] = deque(maxlen=SHOWN)
@@ -63,6 +64,8 @@ class ClientUnderTest(Client[Any, Any]):
         self._attempts = 0  # the number of attempts to connect since the latest `resume`
         self._seen_more = trio.Event()
         super().__init__(connector, name=name, wait_before=self._wait_resume, **options)
+        self.seen: Seen = Seen(self.state)
+        """The events that the client has received, taken or not, and its shared documents."""
 
     def drop(self) -> None:
         """Cut the connection without a close; both sides notice. The client reconnects only on `resume`."""
@@ -92,7 +95,8 @@ class ClientUnderTest(Client[Any, Any]):
         The events stay in the inbox for `receive`. A test that waits in vain fails as a deadlock, or after its hours.
 
         Args:
-          condition: called with `seen` now, and after each event of the room. A true result ends the wait.
+          condition: called with `seen` now, and after each event of the room and each patch of its shared documents. A
+            true result ends the wait.
 
         Raises:
           Disconnected: the client is closed before that.
@@ -123,6 +127,10 @@ class ClientUnderTest(Client[Any, Any]):
         elif isinstance(message, messages.Reply | messages.Part | messages.Cancel):
             self._note(f"receives {messages.to_plain(message)}")
         super().deliver(message)
+
+    def _update(self, update: messages.Patch) -> None:
+        super()._update(update)
+        self._wake_waiting()
 
     def refuse(self, fault: InvalidEvent) -> None:
         self._note(f"cannot use an event: {fault}")

@@ -117,6 +117,7 @@ class MemoryClient(ClientUnderTest):
             name,
             _MemoryConnector(self._open, limits),
             sends=kind_of(under_test.room).receives if sends is None else sends,
+            documents=kind_of(under_test.room).mirrored,
             receives=kind_of(under_test.room).sends if receives is None else receives,
             codec=codec,
             limits=limits,

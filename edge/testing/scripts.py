@@ -258,10 +258,10 @@ def _event_of(kind: EventType, client: st.SearchStrategy[int], events: Events) -
 
 
 def _fields_of(cls: Any) -> dict[str, st.SearchStrategy[Any]]:
-    return {each.argument: _values_of(each.type) for each in fields_of(cls) if each.init}
+    return {each.argument: values_of(each.type) for each in fields_of(cls) if each.init}
 
 
-def _values_of(cls: Any) -> st.SearchStrategy[Any]:
+def values_of(cls: Any) -> st.SearchStrategy[Any]:
     """Return a strategy for values of an encodable type."""
     cls = resolve(cls)
     origin, args = typing.get_origin(cls), typing.get_args(cls)
@@ -287,23 +287,23 @@ def _values_of(cls: Any) -> st.SearchStrategy[Any]:
     if isinstance(cls, type) and issubclass(cls, enum.Enum):
         return st.sampled_from(cls)
     if cls in REGISTERED:
-        return _values_of(REGISTERED[cls].plain).map(_or_reject(REGISTERED[cls].from_plain))
+        return values_of(REGISTERED[cls].plain).map(_or_reject(REGISTERED[cls].from_plain))
     if is_object(cls):
         return st.deferred(lambda: _built(cls))
     if is_named_tuple(cls):
-        return st.builds(cls, *(_values_of(kind) for _, kind in items_of(cls)))
+        return st.builds(cls, *(values_of(kind) for _, kind in items_of(cls)))
     if is_typed_dict(cls):
-        values, required = {name: _values_of(kind) for name, kind in items_of(cls)}, required_items(cls)
+        values, required = {name: values_of(kind) for name, kind in items_of(cls)}, required_items(cls)
         optional = {name: each for name, each in values.items() if name not in required}
         return st.fixed_dictionaries({name: values[name] for name in required}, optional=optional)
     if is_union(cls):
-        return st.one_of(*map(_values_of, args))
+        return st.one_of(*map(values_of, args))
     if origin is tuple and Ellipsis not in args:
-        return st.tuples(*map(_values_of, args))
+        return st.tuples(*map(values_of, args))
     if origin is dict:
-        return st.dictionaries(st.text(max_size=5), _values_of(args[1]), max_size=3)
+        return st.dictionaries(st.text(max_size=5), values_of(args[1]), max_size=3)
     made = {list: list, tuple: tuple, set: set, frozenset: frozenset}[typing.cast("Any", origin)]
-    return st.lists(_values_of(args[0]), max_size=5).map(made)
+    return st.lists(values_of(args[0]), max_size=5).map(made)
 
 
 def _or_reject(make: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -183,8 +183,7 @@ async def _run(
         async with open_server(app) as server:
             network = Network(server.serve_connection, server.connections, seed=seed)
             async with trio.open_nursery() as troubles:
-                vocabularies = (kind_of(example).receives, kind_of(example).sends)
-                simulation = Simulation(app, network, clients, troubles, oracle, random, play, limits, vocabularies)
+                simulation = Simulation(app, network, clients, troubles, oracle, random, play, limits, kind_of(example))
                 for step in steps:
                     await step.take(simulation)
                     await trio.testing.wait_all_tasks_blocked()

@@ -18,10 +18,10 @@ from ..client.join import back_off, open_client
 from ..client.url import UrlConnector
 from ..errors import Disconnected, RequestFailed
 from ..protocol.codec import JSON, MESSAGEPACK
-from ..protocol.events import Vocabulary
 from ..protocol.limits import Limits
 from ..requests.tracker import MAX_REQUESTS
 from ..rooms.directory import Directory
+from ..rooms.kind import RoomKind
 from ..server.app import App
 from .network import Link, Network
 from .oracle import Oracle
@@ -54,7 +54,7 @@ class Simulation:
         random: Random,
         play: Play | None,
         limits: Limits,
-        vocabularies: tuple[Vocabulary, Vocabulary],
+        kind: RoomKind,
     ) -> None:
         self.directory: Directory = app.directory
         self.network = network
@@ -69,7 +69,7 @@ class Simulation:
         self._random = random
         self._play = play or _listen
         self._limits = limits
-        self._sends, self._receives = vocabularies
+        self._kind = kind
 
     def member(self, place: int) -> Member | None:
         """Return the client at this place, modulo the number of clients; None if there is none, or if it is closed."""
@@ -100,10 +100,10 @@ class Simulation:
 
     def ask(self, client: Client[Any, Any], event: Any) -> None:
         """Send a request, and wait in a background task for its end: a reply or an error."""
-        if not self._receives.by_name:
+        if not self._kind.sends.by_name:
             return  # the room sends no events, so it cannot reply
-        answer = self._receives.by_name[
-            self._random.choice(sorted(self._receives.by_name))
+        answer = self._kind.sends.by_name[
+            self._random.choice(sorted(self._kind.sends.by_name))
         ].cls  # any class, because the room may reply with another class
 
         async def run() -> None:
@@ -124,8 +124,9 @@ class Simulation:
                 kinds=tuple(TransportKind)[tuple(TransportKind).index(transport) :],
                 connect=link.connect,
             ),
-            sends=self._sends,
-            receives=self._receives,
+            sends=self._kind.receives,
+            receives=self._kind.sends,
+            documents=self._kind.mirrored,
             name=name,
             codec=chosen,
             limits=self._limits,

@@ -339,7 +339,7 @@ const tests = {
     for (let times = 0; times < 3; times += 1) FakeSocket.newest.say(["!invalid", { message: "text: expected text", about: "say" }]);
     FakeSocket.newest.say(["news", {}]);
     assert.deepEqual(warnings, [
-      "edge: say: invalid: text: expected text", "edge: news: unknown_event: this page has no handler for this event",
+      "edge: say: invalid: text: expected text", "edge: news: unknown_event: this page has no handler",
     ]);
     const errors = [];
     room.on("$error", (error) => errors.push(error));

@@ -13,8 +13,8 @@ for (const options of [{ key: 3 }, { key: "" }, { key: {} }, { transports: "poll
   assert.throws(() => join(url, options), TypeError, JSON.stringify(options));
 }
 
-assert.throws(() => join(url, { name: "x".repeat(513) }), /name: 515 bytes/);
-assert.throws(() => join(url, { options: { note: "x".repeat(1100) } }), /options: 1111 bytes/);
+assert.throws(() => join(url, { name: "x".repeat(513) }), /name is 515 bytes/);
+assert.throws(() => join(url, { options: { note: "x".repeat(1100) } }), /options is 1111 bytes/);
 
 const room = join(url, { name: "ana", key: "none" });
 const socket = await greeted();

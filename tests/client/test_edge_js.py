@@ -7,11 +7,15 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
 import edge.protocol
 from edge.client.build import BUILT, ENTRIES, SOURCE, build, constants
+from edge.protocol.codec import JSON
+from edge.shared.differ import Differ
+from tests.shared.documents import Log, change_log
 
 pytestmark = pytest.mark.quick
 
@@ -126,3 +130,23 @@ def test_types(program: Program, tmp_path: Path) -> None:
     libraries = "es2023,dom,dom.iterable,dom.asynciterable"
     options = ["--checkJs", "--noEmit", "--strict", "--target", "es2022", "--module", "esnext", "--lib", libraries]
     run(program("tsc", GET_NPM), *options, *checked)
+
+
+def test_shared_state(program: Program, tmp_path: Path) -> None:
+    """edge.js applies patches as Python does. A page is told of the parts that it watches."""
+    random = Random(7)
+    runs = []
+    for _ in range(60):
+        document, differ = Log(), Differ(Log, "")
+        shadow, whole = differ.shadow(document), JSON.decode(JSON.encode(differ.whole(document)))
+        steps = []
+        for _ in range(20):
+            for _ in range(random.randrange(4)):
+                change_log(document, random)
+            patch = differ.diff(document, shadow)
+            if patch is not None:
+                steps.append({"patch": patch, "after": differ.whole(document)})
+        runs.append({"whole": whole, "steps": JSON.decode(JSON.encode(steps))})
+    patches = tmp_path / "patches.json"
+    patches.write_text(str(JSON.encode(runs)))
+    assert run(program("node", GET_NODE), HERE / "run_state.mjs", SOURCE, patches) == "enough patches\n"

@@ -128,7 +128,7 @@ export class Connection {
   /** @param {Message["kind"] | "hello"} kind @param {"client" | "server"} sender */
   #advance(kind, sender) {
     const next = CONVERSATION[this.#state]?.[kind];
-    if (next === undefined || (SENDER[kind] ?? sender) !== sender) throw new ProtocolError(`the ${sender} must not send ${kind} in state ${this.#state}`);
+    if (next === undefined || (SENDER[kind] ?? sender) !== sender) throw new ProtocolError(`the ${sender} sent ${kind} in state ${this.#state}`);
     this.#state = next;
   }
 
@@ -160,7 +160,7 @@ export class Connection {
   /** @param {Message & {kind: "ping"}} message @param {number} now */
   #pingedBy({ count, asked }, now) {
     const { received } = this.counts;
-    if (count !== received) throw new ProtocolError(`peer sent ${count} frames, but ${received} arrived`, Code.MISCOUNT);
+    if (count !== received) throw new ProtocolError(`${count} frames were sent, but ${received} arrived`, Code.MISCOUNT);
     this.#ackDue = now;
     this.#asked = asked ?? null;
     return null;

@@ -16,9 +16,9 @@ export function retryAfter(code) {
 /** @typedef {"silent" | "greeted" | "open" | "closed"} ConnectionState */
 /** The state after each message, by the state before it.
  * @type {Record<string, Record<string, ConnectionState>>} */
-export const CONVERSATION = { silent: { hello: "greeted", bye: "closed" }, greeted: { ping: "greeted", welcome: "open", bye: "closed" }, open: { event: "open", request: "open", reply: "open", part: "open", cancel: "open", error: "open", ack: "open", ping: "open", bye: "closed" }, closed: {} };
+export const CONVERSATION = { silent: { hello: "greeted", bye: "closed" }, greeted: { ping: "greeted", welcome: "open", bye: "closed" }, open: { event: "open", request: "open", reply: "open", part: "open", cancel: "open", error: "open", patch: "open", ack: "open", ping: "open", bye: "closed" }, closed: {} };
 /** The sender of each message that only one side may send. @type {Record<string, string>} */
-export const SENDER = { hello: "client", welcome: "server" };
+export const SENDER = { hello: "client", welcome: "server", patch: "server" };
 
 export const VERSION = 1;
 export const LIMITS = { heartbeat: 20, deadAfter: 30, ackFrames: 32, ackBytes: 65536, messageBytes: 65536 };

@@ -25,7 +25,7 @@ export class Counts {
   /** Delete the first `count` frames since the fresh start, which the server has acknowledged. @param {number} count */
   acknowledge(count) {
     if (!(count >= this.acked && count <= this.sent)) {
-      throw new ProtocolError(`the room acknowledged ${count} frames, after ${this.acked} before: ${this.sent} were sent`, Code.MISCOUNT);
+      throw new ProtocolError(`${count} frames were acknowledged, after ${this.acked}: ${this.sent} were sent`, Code.MISCOUNT);
     }
     for (const frame of this.unacked.splice(0, count - this.acked)) this.bytes -= bytesOf(frame);
   }

@@ -41,7 +41,7 @@ export async function renewedKey(server, scope, key) {
   const running = keys.get(renewal) ?? requestKey(server, scope, key);
   keys.set(renewal, running);
   const issued = await running.finally(() => keys.delete(renewal));
-  if (issued.key === null) throw new Error(`${server} issues no keys any more`);
+  if (issued.key === null) throw new Error(`${server} issues no keys`);
   if ((await keys.get(known))?.key === key) keys.set(known, running);
   if (scope === "tab") storeTabKey(server, issued.key);
   return issued;
@@ -92,7 +92,7 @@ async function requestKey(server, scope, old) {
   const signal = AbortSignal.timeout(KEY_SECONDS * 1000);
   const response = await fetch(`${server}/session`, { method: "POST", headers, credentials, signal });
   if ([404, 405, 501].includes(response.status)) {
-    console.warn(`edge: there is no ${server}/session, so this page is a new player each time it is loaded`);
+    console.warn(`edge: there is no ${server}/session: each load of this page is a new player`);
     return { key: null, renewAt: Infinity };
   }
   const body = await response.json().catch(() => ({})); // the body may be a proxy's page instead of JSON
@@ -101,5 +101,5 @@ async function requestKey(server, scope, old) {
   }
   const code = Number(response.headers.get("edge-code"));
   if (code === Code.KEY_EXPIRED || retryAfter(code) === "never") throw new ProtocolError(String(body.message), code);
-  throw new Error(`POST ${server}/session was answered with ${response.status}`);
+  throw new Error(`${server}/session: HTTP ${response.status}`);
 }

@@ -132,7 +132,7 @@ export class ReconnectingConnection {
       key = await this.#key.find(this.#seated);
     } catch (error) {
       const fault = error instanceof ProtocolError ? error : new ProtocolError(String(error), Code.LOST);
-      if (fault !== error && !driver.dropped) console.warn("edge: the key to join the room is not available yet:", fault.message);
+      if (fault !== error && !driver.dropped) console.warn("edge: there is no key yet:", fault.message);
       driver.lost(fault.code, fault.message, { explained: true });
     }
     if (driver.dropped) return;
@@ -181,7 +181,7 @@ export class ReconnectingConnection {
     probeWebSocket(this.#address, () => {
       if (driver === null || driver.dropped) return;
       this.#fallback.climb();
-      this.#drop(Code.LOST, "a better transport is available");
+      this.#drop(Code.LOST, "a better transport");
       this.#setStatus("away");
       this.#connect();
     }, () => {
@@ -191,7 +191,7 @@ export class ReconnectingConnection {
 
   /** Drop the unacknowledged frames, because there are too many of them. The seat then starts fresh. */
   #giveUp() {
-    const message = `${this.waiting} messages were not acknowledged, which is too many: they are not sent again, and may be lost`;
+    const message = `${this.waiting} messages were not acknowledged, and may be lost`;
     this.#forgetSeat();
     this.#listener.problem("behind", message);
     if (this.status === "open") this.#driver?.lost(Code.BEHIND, message, { explained: true });

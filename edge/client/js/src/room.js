@@ -2,7 +2,8 @@
 import { Code, MAX_NAME_BYTES, MAX_OPTIONS_BYTES, MAX_REPORTED, WELCOME_SECONDS } from "./constants.js";
 import { ReconnectingConnection } from "./reconnecting.js";
 import { Requests } from "./requests.js";
-import { bytesOf, checkEventName, encode } from "./wire.js";
+import { patched } from "./state.js";
+import { bytesOf, checkEventName, encode, ProtocolError } from "./wire.js";
 
 /** @typedef {"reliable" | "latest" | "volatile"} Delivery */
 /** @typedef {import("./fallback.js").TransportKind} TransportKind */
@@ -26,6 +27,7 @@ import { bytesOf, checkEventName, encode } from "./wire.js";
  * `on` also accepts names that no event can have:
  * - `$status`: the status of the connection has changed. The handler gets the new status.
  * - `$welcome`: a welcome has arrived. Unless it is `resumed`, the page must discard the earlier state of the room.
+ * - `$patch`: the shared state has changed. The handler gets the new `state`.
  * - `$outdated`: the room's events have changed since this page first joined. The page should offer a reload.
  * - `$error`: the room refused a message, or messages were lost, or an event has no handler. The last case is reported once for
  *   each name. Without a handler of `$error`, each problem is written to the console once for each name.
@@ -37,6 +39,12 @@ export class Room {
   #reported = new Set();
   /** @type {ReconnectingConnection} */
   #connection;
+  /** @type {Readonly<Record<string, any>>} */
+  #state = {};
+  /** The number of the newest patch of each shared document. @type {Record<string, number>} */
+  #versions = {};
+  /** The shared documents that the newest welcome has announced, and that have not arrived; not empty until the first welcome. */
+  #awaited = new Set([""]);
   #requests = new Requests({
     frame: (message) => this.#connection.frame(message),
     sendCounted: (frame) => this.#connection.sendCounted(frame),
@@ -50,23 +58,26 @@ export class Room {
     absolute.hash = "";
     const path = /^(.*)\/rooms\/[^/]+\/[^/]+$/.exec(absolute.pathname);
     if (path === null) throw new TypeError(`${url} is not the address of a room: /rooms/<kind>/<name>`);
-    if (!/^https?:$/.test(absolute.protocol)) throw new TypeError(`${url} is not an http:, https:, ws: or wss: address`);
-    if (typeof name !== "string") throw new TypeError(`the name must be a string, not ${name}`);
+    if (!/^https?:$/.test(absolute.protocol)) throw new TypeError(`${url} is not the address of a room: ${absolute.protocol}`);
+    if (typeof name !== "string") throw new TypeError(`name must be a string, not ${name}`);
     checkSize("name", name, MAX_NAME_BYTES + 2); // two for the quotes
-    if (typeof options !== "object" && options !== undefined) throw new TypeError(`the options must be an object, not ${options}`);
+    if (typeof options !== "object" && options !== undefined) throw new TypeError(`options must be an object, not ${options}`);
     checkSize("options", options ?? {}, MAX_OPTIONS_BYTES);
     if (!Array.isArray(transports) || transports.length === 0 || transports.some((kind) => !(kind in WELCOME_SECONDS))) {
       throw new TypeError(`transports are some of ${Object.keys(WELCOME_SECONDS)}, not ${transports}`);
     }
     if (key !== undefined && typeof key !== "function" && (typeof key !== "string" || key === "")) {
-      throw new TypeError("the key must be a string that is not empty, or a function that fetches such a string");
+      throw new TypeError("key must be a string that is not empty");
     }
     if (!["browser", "tab"].includes(session)) throw new TypeError(`session is "browser" or "tab", not ${session}`);
     this.#connection = new ReconnectingConnection(
       { url: absolute.href, server: absolute.origin + path[1], hello: { name, options, create }, key, session, transports },
       {
         message: (message) => this.#receive(message),
-        tell: (event, body) => this.#call(event, body),
+        tell: (event, body) => {
+          if (event === "$welcome") this.#awaited = new Set(body.documents);
+          this.#call(event, body);
+        },
         problem: (problem, message) => this.#report({ problem, message, about: "" }),
         seatLost: (reason) => this.#requests.loseSeat(reason),
       },
@@ -75,6 +86,32 @@ export class Room {
 
   /** The status of the connection. @returns {Status} */
   get status() { return this.#connection.status; }
+
+  /**
+   * The room's shared documents, by name: `room.state.table`. Empty until they have arrived. The objects are immutable: a patch
+   * replaces the objects in which something has changed, and keeps the others.
+   */
+  get state() { return this.#state; }
+
+  /**
+   * Call `listener` with a part of the state when it has arrived, and after each patch in which it has changed. Returns a function
+   * that ends this.
+   * @template T
+   * @param {(state: any) => T} selector returns the part, such as `(state) => state.table.turn`. It must not make new objects, since
+   *   new objects count as changes
+   * @param {(selected: T) => void} listener @returns {() => void}
+   */
+  watch(selector, listener) {
+    checkFunction(listener);
+    /** @type {T | undefined} */
+    let selected;
+    const compare = () => {
+      const next = selector(this.state);
+      if (!Object.is(next, selected)) listener((selected = next));
+    };
+    if (!this.#awaited.size) compare();
+    return this.on("$patch", compare);
+  }
 
   /** The reason why this client closed; null while it is not closed. @returns {Ending | null} */
   get ending() { return this.#connection.ending; }
@@ -173,6 +210,8 @@ export class Room {
     if (message.kind === "event") {
       if (!this.#handlers.has(message.name)) this.#reportUnknown(message.name);
       this.#call(message.name, message.body);
+    } else if (message.kind === "patch") {
+      this.#patch(message.name, message.body);
     } else if (message.kind === "error" && message.id === null) {
       const { problem, message: text, about } = message;
       this.#report({ problem, message: text, about });
@@ -181,10 +220,22 @@ export class Room {
     }
   }
 
+  /** Apply a patch to a shared document, or take a whole document. @param {string} name @param {any} body */
+  #patch(name, [version, patch, whole]) {
+    if (patch !== null) {
+      if (version !== this.#versions[name] + 1) throw new ProtocolError(`a patch of ${name} is missing`, Code.MISCOUNT);
+      whole = patched(this.state[name], patch);
+    }
+    this.#awaited.delete(name);
+    this.#versions[name] = version;
+    this.#state = { ...this.state, [name]: whole };
+    if (!this.#awaited.size) this.#call("$patch", this.state);
+  }
+
   /** Report an event for which this page has never had a handler, because the page may be outdated. @param {string} name */
   #reportUnknown(name) {
     if (!this.#isNew(`no handler of ${name}`)) return;
-    this.#report({ problem: "unknown_event", message: "this page has no handler for this event", about: name });
+    this.#report({ problem: "unknown_event", message: "this page has no handler", about: name });
   }
 
   /** Report a problem to the page's handlers of `$error`. Without a handler, write it to the console, once for each name. @param {Refusal} refusal */
@@ -216,7 +267,7 @@ export class Room {
 /** Throw a `RangeError` if a part of the hello is too large. @param {string} what @param {unknown} value @param {number} most */
 function checkSize(what, value, most) {
   const size = bytesOf(encode(value));
-  if (size > most) throw new RangeError(`${what}: ${size} bytes as JSON, but at most ${most} are allowed`);
+  if (size > most) throw new RangeError(`${what} is ${size} bytes, and the room reads ${most} at most`);
 }
 
 /** @param {unknown} handler */

@@ -42,7 +42,7 @@ export class SessionKey {
   async find(seated) {
     if (this.#own !== undefined) {
       const key = typeof this.#own === "function" ? await within(KEY_FUNCTION_SECONDS, this.#own()) : this.#own;
-      if (typeof key !== "string" || key === "") throw new TypeError("the key must be a string that is not empty");
+      if (typeof key !== "string" || key === "") throw new TypeError("key must be a string that is not empty");
       return key;
     }
     if (seated) await this.renew();
@@ -60,7 +60,7 @@ export class SessionKey {
     } catch (error) {
       this.#unanswered = /** @type {Error} */ (error).name === "TimeoutError" ? this.#unanswered + 1 : 0;
       if (this.#unanswered < MAX_UNANSWERED) throw error;
-      console.warn(`edge: ${this.#server}/session does not answer, so this page joins the room as a guest without a key`);
+      console.warn(`edge: ${this.#server}/session does not answer: this page joins without a key`);
       this.#issued = { key: null, renewAt: Infinity };
       this.#unanswered = 0;
       this.missing = true;
@@ -76,7 +76,7 @@ export class SessionKey {
       const issued = await renewedKey(this.#server, this.#scope, key);
       if (this.#issued.key === key) this.#issued = issued;
     } catch (error) {
-      console.warn("edge: the session's key could not be renewed:", String(error));
+      console.warn("edge: the key could not be renewed:", String(error));
     }
   }
 

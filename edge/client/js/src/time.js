@@ -14,7 +14,7 @@ export function after(wait, run) {
 /** Return the result of a promise. Throw an error if there is no result in time. @template T @param {number} wait in seconds @param {T | Promise<T>} promise @returns {Promise<T>} */
 export function within(wait, promise) {
   return new Promise((resolve, reject) => {
-    const timer = after(wait, () => reject(new Error(`no result within ${wait} s`)));
+    const timer = after(wait, () => reject(new Error(`no answer within ${wait} s`)));
     Promise.resolve(promise).then(resolve, reject).finally(() => clearTimeout(timer));
   });
 }

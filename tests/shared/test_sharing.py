@@ -1,0 +1,311 @@
+"""Shared documents of rooms: who gets which change, when, and in which order."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+import edge
+from edge.client.client import Status
+from edge.protocol.codec import JSON, MESSAGEPACK, Codec
+from edge.testing import EdgeApp, EdgeRoom, seeds
+
+
+@attrs.define
+class Seat:
+    name: str = ""
+    bet: int = 0
+
+
+@attrs.define
+class Table:
+    phase: str = "waiting"
+    pot: int = 0
+    seats: dict[str, Seat] = attrs.field(factory=dict)
+    log: list[str] = attrs.field(factory=list)
+
+
+@attrs.define
+class Hand:
+    cards: list[str] = attrs.field(factory=list)
+
+
+@attrs.define
+class World:
+    treasure_at: int = 0
+    positions: dict[str, int] = attrs.field(factory=dict)
+
+
+@attrs.define
+class Seen:
+    """What a player sees of the world: the players near it, and never the treasure."""
+
+    positions: dict[str, int] = attrs.field(factory=dict)
+
+
+def near(world: World, player: edge.Player[Any, Any]) -> Seen:
+    here = world.positions.get(player.name, 0)
+    return Seen({name: at for name, at in world.positions.items() if abs(at - here) < 10})
+
+
+@edge.event
+class Bet:
+    amount: int
+
+
+@edge.event
+class Betted:
+    pot: int
+
+
+@edge.event
+class Move:
+    to: int
+
+
+class Poker(edge.Room[Bet | Move, Betted]):
+    seats = edge.Seats(grace=30)
+    table = edge.shared(Table)
+    hand = edge.shared(Hand, each=True)
+    world = edge.shared(World, view=near)
+
+    def greet(self, player: edge.Player[Bet | Move, Betted]) -> None:
+        self.table.seats[player.name] = Seat(player.name)
+        self.hand[player].cards = [f"card of {player.name}"]
+
+    async def player(self, player: edge.Player[Bet | Move, Betted]) -> None:
+        try:
+            async for event in player:
+                match event:
+                    case Bet(amount):
+                        self.table.seats[player.name].bet += amount
+                        self.table.pot += amount
+                        self.broadcast(Betted(self.table.pot))
+                        self.table.log.append(f"{player.name} bets {amount}")
+                    case Move(to):
+                        self.world.positions[player.name] = to
+        finally:
+            del self.table.seats[player.name]
+
+
+@seeds(20)
+@pytest.mark.parametrize("codec", [JSON, MESSAGEPACK])
+async def test_clients_mirror_the_documents(edge_room: EdgeRoom, codec: Codec) -> None:
+    """Each client has the shared document, its own document, and its view, from the moment when it is open."""
+    room = await edge_room(Poker)
+    ana, ben = await room.join("ana", "ben", codec=codec)
+    assert ana.state.hand == Hand(["card of ana"])
+    assert ben.state[Poker.hand].cards == ["card of ben"]
+    await ana.wait_state(lambda state: len(state.table.seats) == 2)
+    ana.send(Bet(3))
+    assert await ben.receive(Betted) == Betted(3)
+    assert ben.state[Poker.table].seats["ana"] == Seat("ana", 3)
+    await ben.wait_state(lambda state: state.table.log == ["ana bets 3"])
+    assert ana.state.table == ben.state.table == room.room.table
+    ana.send(Move(50))
+    ben.send(Move(55))
+    await ana.wait_state(lambda state: state.world.positions == {"ana": 50, "ben": 55})
+    ben.send(Move(90))
+    await ana.wait(lambda seen: seen.state.world == Seen({"ana": 50}))
+    await ben.wait_state(lambda state: state.world == Seen({"ben": 90}))
+    ana.leave()
+    await ben.wait_state(lambda state: list(state.table.seats) == ["ben"])
+
+
+@seeds(20)
+async def test_a_change_comes_before_a_later_event(edge_room: EdgeRoom) -> None:
+    """At an event, a client has the changes that the room made before the event, and not those that came after it."""
+
+    class Counting(edge.Room[Bet, Betted]):
+        table = edge.shared(Table)
+
+        async def run(self) -> None:
+            async for _, _ in self.listen(Bet):
+                for _ in range(3):
+                    self.table.pot += 1
+                    self.broadcast(Betted(self.table.pot))
+                self.table.pot += 100
+                await trio.sleep(1)
+
+    room = await edge_room(Counting)
+    ana, ben = await room.join("ana", "ben")
+    heard: list[tuple[int, int]] = []
+    give = ben._give
+
+    def note(event: Any) -> None:
+        heard.append((event.pot, ben.state.table.pot))
+        give(event)
+
+    ben._give = note  # type: ignore[method-assign]  # events are noted when they arrive
+    for _ in range(3):
+        ana.send(Bet(1))
+        await trio.sleep(2)
+    assert heard == [(n, n) for n in (1, 2, 3, 104, 105, 106, 207, 208, 209)]
+    assert ben.state.table.pot == 309
+
+
+@seeds(10)
+async def test_a_client_that_comes_back_has_the_newest_documents(edge_room: EdgeRoom) -> None:
+    """A client that resumes, or starts fresh, gets whole documents. Nothing of them is in the resume window."""
+    room = await edge_room(Poker)
+    ana, ben = await room.join("ana", "ben")
+    await trio.sleep(1)
+    (player, _) = room.runtime.players
+    sent = player.seat.counts.sent  # type: ignore[attr-defined]
+    ana.drop()
+    for amount in range(5):
+        room.room.table.pot += amount
+        room.room.share()
+    await trio.testing.wait_all_tasks_blocked()
+    assert player.seat.counts.sent == sent  # type: ignore[attr-defined]
+    assert ana.state.table.pot == 0
+    assert ben.state.table.pot == 10
+    await ana.resume()
+    assert ana.state.table.pot == 10
+    assert ana.welcome is not None
+    assert ana.welcome.resumed
+
+
+async def test_changes_of_code_outside_are_sent_with_share(edge_room: EdgeRoom) -> None:
+    """Code outside of the room's tasks calls `share`. A task that the room starts needs no call."""
+
+    class Background(edge.Room[Bet, Betted]):
+        table = edge.shared(Table)
+
+        async def run(self) -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.tick)
+
+        async def tick(self) -> None:
+            while True:
+                await trio.sleep(1)
+                self.table.pot += 1
+
+    room = await edge_room(Background)
+    (ana,) = await room.join("ana")
+    await trio.sleep(2.5)
+    assert ana.state.table.pot == 2
+    room.room.table.phase = "over"
+    room.room.share()
+    await trio.sleep(0.1)
+    assert ana.state.table.phase == "over"
+
+
+async def test_a_block_holds_changes_back(edge_room: EdgeRoom) -> None:
+    """With `changing`, clients see all changes of a block together, also if the block waits."""
+
+    class Slow(edge.Room[Bet, Betted]):
+        table = edge.shared(Table)
+
+        async def run(self) -> None:
+            async for _ in self.listen(Bet):
+                with self.changing():
+                    self.table.pot = 1
+                    await trio.sleep(5)
+                    self.table.phase = "done"
+
+    room = await edge_room(Slow)
+    (ana,) = await room.join("ana")
+    ana.send(Bet(1))
+    await trio.sleep(3)
+    (ben,) = await room.join("ben")  # a client that joins meanwhile does not see half of it, either
+    assert (ana.state.table.pot, ben.state.table.pot) == (0, 0)
+    await trio.sleep(3)
+    assert ana.state.table == ben.state.table == Table("done", 1)
+
+
+async def test_the_last_changes_come_before_the_end(edge_room: EdgeRoom) -> None:
+    """A client has the changes that the room made just before it closed, or kicked the client."""
+
+    class Ending(edge.Room[Bet, Betted]):
+        table = edge.shared(Table)
+
+        async def run(self) -> None:
+            async for player, bet in self.listen(Bet):
+                self.table.pot = bet.amount
+                if bet.amount == 7:
+                    player.kick("cheat")
+                if bet.amount == 8:
+                    return
+
+    room = await edge_room(Ending)
+    ana, ben = await room.join("ana", "ben")
+    ana.send(Bet(7))
+    await ana.wait_status(Status.CLOSED)
+    assert ana.state.table.pot == 7
+    ben.send(Bet(8))
+    await ben.wait_status(Status.CLOSED)
+    assert ben.state.table.pot == 8
+
+
+@pytest.mark.parametrize("where", ["table", "view"])
+async def test_a_document_that_cannot_be_sent_closes_the_room(
+    edge_app: EdgeApp, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    """A wrong value in a document, or an error in a view, closes the room as crashed, and the log has the path."""
+
+    def view(table: Table, player: Any) -> Seen:
+        return Seen({"x": 1 // table.pot}) if table.phase == "over" else Seen()
+
+    class Wrong(edge.Room[Bet, Betted]):
+        table = edge.shared(Table)
+        seen = edge.shared(Table, view=view)
+
+        async def run(self) -> None:
+            async for _ in self.listen(Bet):
+                if where == "table":
+                    self.table.pot = "many"  # type: ignore[assignment]
+                else:
+                    self.seen.phase = "over"
+
+    app = await edge_app(edge.App({"wrong": Wrong}))
+    app.expect_crash("shared document")
+    ana = await app.join("/rooms/wrong/one", name="ana")
+    ana.send(Bet(1))
+    await ana.wait_status(Status.AWAY)
+    assert ana.lost is not None
+    assert ana.lost.code is edge.Code.ROOM_CRASHED
+    (error,) = [each for each in caplog.records if each.levelno >= logging.ERROR]
+    assert error.exc_info is not None
+    text = "Table.pot: expected a whole number, not 'many'" if where == "table" else "division"
+    assert text in str(error.exc_info[1])
+
+
+def test_mistakes_in_declarations() -> None:
+    """A mistake in a declaration is an error when the room class is defined."""
+
+    @attrs.define
+    class Needs:
+        name: str
+
+    def unannotated(table: Table, player: Any):  # type: ignore[no-untyped-def]
+        return Seen()
+
+    def define(cls: Any, **options: Any) -> None:
+        class Mistaken(edge.Room[Bet, Betted]):
+            table = edge.shared(cls, **options)
+
+    for cls, options, text in (
+        (int, {}, "give an attrs class"),
+        (Needs, {}, "give Needs.name a default"),
+        (Table, {"view": unannotated}, "annotate the view with the attrs class"),
+        (Table, {"view": near, "each": True}, "needs no view"),
+    ):
+        with pytest.raises(TypeError, match=text):
+            define(cls, **options)
+
+
+def test_documents_can_be_replaced() -> None:
+    """A document can be assigned, but only an object of its class."""
+    room = Poker()
+    room.table = Table("over")
+    assert room.table.phase == "over"
+    with pytest.raises(TypeError, match="table is a Table"):
+        room.table = Hand()  # type: ignore[assignment]
+    with pytest.raises(AttributeError, match=r"set hand\[player\]"):
+        room.hand = Hand()
