@@ -598,13 +598,13 @@ class Client(Generic[Sent, Heard]):
                 self.errors.append(message)
                 self._log_refusal(message)
 
-    def _update(self, update: messages.Patch) -> None:
+    def _update(self, message: messages.Patch) -> None:
         """Update a mirror. If a patch does not fit, end the connection, because the next one brings whole documents."""
         was_complete = self._mirrors.is_complete
         try:
-            self._mirrors.receive(update)
+            self._mirrors.receive(message)
         except UnfitPatch as exc:
-            raise RemoteProtocolError(f"shared document {update.name[:64]!r}: {exc}", Code.MISCOUNT) from None
+            raise RemoteProtocolError(f"shared document {message.name[:64]!r}: {exc}", Code.MISCOUNT) from None
         if self._mirrors.is_complete and not was_complete:
             self._set_status(Status.OPEN)
         else:

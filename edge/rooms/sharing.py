@@ -70,7 +70,8 @@ class Sharing:
         self._entering: dict[Member, None] = {}
         """The members with a new connection, which has got no documents yet."""
         self._versions = 0
-        self._held = 0
+        self.held: int = 0
+        """The number of open `hold` blocks."""
         self._due = False
         self._wake_up = WakeUp()
         self._comparing = False
@@ -88,7 +89,7 @@ class Sharing:
             return
         self._comparing = True
         try:
-            if not self._held:
+            if not self.held:
                 self._update()
             if self._entering:
                 entering, self._entering = self._entering, {}
@@ -109,7 +110,7 @@ class Sharing:
             copies = self._copies if self._is_common(kind) else own
             if kind.name not in copies:
                 self._versions += 1  # so that no patch of an earlier copy fits this one
-                shadow = kind.differ.shadow(self._shown(kind, member))
+                shadow = kind.differ.shadow(self.shown(kind, member))
                 copies[kind.name] = _Copy(kind.mirrored.wire_name, kind.differ, shadow, self._versions)
             member.seat.send(copies[kind.name].whole())
         self._receivers[member] = own
@@ -128,18 +129,18 @@ class Sharing:
                         member.seat.send(message)
                 continue
             for member, own in self._receivers.items():
-                message = own[kind.name].update(self._shown(kind, member))
+                message = own[kind.name].update(self.shown(kind, member))
                 if message is not None:
                     member.seat.send(message)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Send no patches while a block runs, and send all changes at its end."""
-        self._held += 1
+        self.held += 1
         try:
             yield
         finally:
-            self._held -= 1
+            self.held -= 1
             self.flush()
 
     def note_step(self) -> None:
@@ -162,7 +163,7 @@ class Sharing:
     def _is_common(self, kind: DocumentKind) -> bool:
         return not kind.each and kind.view is None
 
-    def _shown(self, kind: DocumentKind, member: Member) -> Any:
+    def shown(self, kind: DocumentKind, member: Member) -> Any:
         """Return what a member may see of a document."""
         if kind.each:
             return own_document(member, kind.name, kind.cls)

@@ -36,12 +36,15 @@ class MirroredDocument:
 
 
 @attrs.define(eq=False)
-class _Mirror:
+class Mirror:
+    """The mirror of one document."""
+
     kind: MirroredDocument
     version: int = -1
     """The version of `plain`; -1 before the first whole document."""
     plain: Any = None
     document: Any = None
+    """The document, as an object of its class; None before the first whole document."""
 
 
 class MirrorTable:
@@ -62,7 +65,7 @@ class MirrorTable:
     ) -> None:
         self._rename = rename
         self._on_unusable = on_unusable
-        self._mirrors = {each.wire_name: _Mirror(each) for each in documents}
+        self._mirrors = {each.wire_name: Mirror(each) for each in documents}
         self._by_name = {mirror.kind.name: mirror for mirror in self._mirrors.values()}
         self._awaited: set[str] = set()
         self.documents: Mirrors = Mirrors(self)
@@ -99,6 +102,10 @@ class MirrorTable:
             mirror.version, mirror.plain = version, plain
             self._read(mirror)
 
+    def mirror(self, wire_name: str) -> Mirror | None:
+        """Return the mirror of a document; None if the client does not know the document."""
+        return self._mirrors.get(wire_name)
+
     def find(self, name: str) -> Any:
         """Return the document of this name.
 
@@ -113,7 +120,7 @@ class MirrorTable:
             raise AttributeError(f"the shared document {name!r} has not arrived: wait until the client is open")
         return mirror.document
 
-    def _read(self, mirror: _Mirror) -> None:
+    def _read(self, mirror: Mirror) -> None:
         try:
             mirror.document = structure(mirror.plain, mirror.kind.cls, ignore_extra=True, rename=self._rename)
         except InvalidEvent as exc:

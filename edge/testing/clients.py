@@ -128,8 +128,8 @@ class ClientUnderTest(Client[Any, Any]):
             self._note(f"receives {messages.to_plain(message)}")
         super().deliver(message)
 
-    def _update(self, update: messages.Patch) -> None:
-        super()._update(update)
+    def _update(self, message: messages.Patch) -> None:
+        super()._update(message)
         self._wake_waiting()
 
     def refuse(self, fault: InvalidEvent) -> None:

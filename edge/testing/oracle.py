@@ -7,6 +7,7 @@ sends and receives, and compares them. It does not change the behaviour of rooms
 from __future__ import annotations
 
 import gc
+import json
 import math
 import weakref
 from collections.abc import Callable, Sequence
@@ -18,15 +19,17 @@ import trio
 from ..client.client import Client, Status
 from ..codes import Code
 from ..connections.outbox import Outbox
-from ..errors import EdgeError, InvalidEvent
+from ..errors import EdgeError, InvalidEvent, RemoteProtocolError
 from ..protocol.codec import JSON
 from ..protocol.connection import State as Conversation
-from ..protocol.messages import Event, Message, is_counted, to_plain
+from ..protocol.messages import Event, Message, Patch, is_counted, to_plain
 from ..protocol.outgoing import Outgoing
+from ..rooms.documents import DocumentKind
 from ..rooms.ledger import PlayerState
 from ..rooms.player import Player, member_of
 from ..rooms.player_runtime import PlayerRuntime
 from ..rooms.room_runtime import RoomRuntime
+from ..rooms.sharing import Sharing
 from ..seats.held_seat import HeldSeat
 from .network import Link
 
@@ -96,6 +99,10 @@ class Oracle:
         self._epochs: dict[str, _Epoch] = {}
         """The newest epoch of each client, by the identifier of the client."""
         self._clients: dict[str, _Watched] = {}
+        self._shown: dict[tuple[str, str], dict[int, str]] = {}
+        """What each client may see of each shared document, as JSON, by the version of the patch."""
+        self._owners: dict[Outgoing, HeldSeat] = {}
+        """The seats to which patches were sent that only one client may get."""
 
     def watch_room(self, room: RoomRuntime) -> None:
         """Observe a room and all its players."""
@@ -163,6 +170,23 @@ class Oracle:
             if isinstance(message, Event) and watched.given == given and not client.errors:
                 self._fault(f"the client {client._name!r} dropped {message.name} without an error")
 
+        update = client._update
+
+        def watched_update(message: Patch) -> None:
+            try:
+                update(message)
+            except RemoteProtocolError as exc:
+                self._fault(f"the client {client._name!r} got a patch that does not fit: {exc}")
+                raise
+            mirror = client._mirrors.mirror(message.name)
+            if mirror is not None:
+                shown = self._shown.get((client._client, message.name), {}).get(mirror.version)
+                if shown != _sorted(mirror.plain):
+                    what = f"{message.name} in version {mirror.version}"
+                    self._fault(f"the client {client._name!r} has {what}: {_sorted(mirror.plain)}, and not {shown}")
+
+        client._update = watched_update  # type: ignore[method-assign]
+
         def watched_refuse(fault: InvalidEvent) -> None:
             self._fault(f"the client {client._name!r} could not read a message of the room: {fault}")
             refuse(fault)
@@ -206,6 +230,8 @@ class Oracle:
         def watched_send(message: Outgoing) -> None:
             nonlocal newest, last
             before = seat.counts.sent
+            if message.whole is not None:
+                self._note_patch(seat, player, message)
             send(message)
             if seat.counts.sent > before:
                 epoch.sent.append(_text(message))
@@ -226,6 +252,21 @@ class Oracle:
 
         seat.give_to, seat.send = watched_give_to, watched_send  # type: ignore[method-assign]
         player.deliver, player.refuse = watched_deliver, watched_refuse  # type: ignore[method-assign]
+
+    def _note_patch(self, seat: HeldSeat, player: PlayerRuntime, message: Outgoing) -> None:
+        """Record what a client may see of a shared document when the room sends it a patch."""
+        name, (version, *_) = message.name[1:], message.plain[1]
+        sharing = player.room.sharing
+        assert sharing is not None
+        (kind,) = (kind for kind in player.room.kind.documents if kind.mirrored.wire_name == name)
+        if (kind.each or kind.view is not None) and self._owners.setdefault(message, seat) is not seat:
+            self._fault(f"the document {name} of one player was sent to another: {_text(message)}")
+        if sharing.held:  # the document is ahead of the patches
+            copy = message.whole.__self__  # type: ignore[union-attr]  # a bound method
+            plain = copy.differ.plain(copy.shadow)
+        else:
+            plain = _document(sharing, kind, player)
+        self._shown.setdefault((seat.client, name), {})[version] = _sorted(plain)
 
     def _note_welcome(self, watched: _Watched) -> None:
         epoch, welcome = self._epochs.get(watched.client._client), watched.client.welcome
@@ -280,8 +321,20 @@ class Oracle:
                 return f"the client {client._name!r} has not received {epoch.sent[len(epoch.client_heard)]}"
             if len(epoch.heard) < len(epoch.client_sent):
                 return f"the seat of {client._name!r} has not received {epoch.client_sent[len(epoch.heard)]}"
+            if outdated := self._outdated(client, epoch.seat.player):
+                return outdated
             if forgotten := client._requests.unanswered - epoch.seat.player.requests.unsettled:
                 return f"{client._name!r} waits for answers to requests {sorted(forgotten)} that the room does not have"
+        return ""
+
+    def _outdated(self, client: Client[Any, Any], player: PlayerRuntime) -> str:
+        """Describe a mirror of a client that is not what its player may see; empty if there is none."""
+        sharing = player.room.sharing
+        for kind in player.room.kind.documents if sharing is not None and not (sharing.held or player.left) else ():
+            assert sharing is not None
+            mirror, shown = client._mirrors.mirror(kind.mirrored.wire_name), _sorted(_document(sharing, kind, player))
+            if mirror is not None and _sorted(mirror.plain) != shown:
+                return f"the client {client._name!r} has {kind.name}: {_sorted(mirror.plain)}, and not {shown}"
         return ""
 
     def check(self) -> None:
@@ -344,6 +397,7 @@ class Oracle:
         self.check()
         self._epochs.clear()
         self._clients.clear()
+        self._owners.clear()
         gc.collect()
         if self._rooms or self._lives:
             self._fault(f"memory is not freed: {[*self._rooms, *self._lives]}")
@@ -361,6 +415,18 @@ class Oracle:
 
 def _client_of(player: PlayerRuntime) -> str:
     return player.seat.client if isinstance(player.seat, HeldSeat) else ""
+
+
+def _document(sharing: Sharing, kind: DocumentKind, player: PlayerRuntime) -> Any:
+    """Return what a player may see of a document, as plain data, from the objects of the author's code alone."""
+    document = player.documents.get(kind.name) if kind.each else sharing.common[kind.name]
+    shown = document if kind.view is None else kind.view(document, player.facade)
+    return kind.differ.plain(kind.differ.shadow(shown))
+
+
+def _sorted(plain: Any) -> str:
+    """Return plain data as text that is the same for dicts with another order of names."""
+    return json.dumps(plain, sort_keys=True, default=repr)
 
 
 def _as_json(message: Message) -> str:

@@ -12,7 +12,15 @@ import trio.testing
 
 import edge
 from edge.client.client import Status
+from edge.client.fallback import TransportKind
+from edge.cluster.broker.broker import Broker
+from edge.connections.outbox import Outbox
 from edge.protocol.codec import JSON, MESSAGEPACK, Codec
+from edge.protocol.events import event_type
+from edge.protocol.limits import Limits
+from edge.protocol.outgoing import Outgoing, outgoing_event, outgoing_patch
+from edge.rooms.room import runtime_of
+from edge.seats.held_seat import HeldSeat
 from edge.testing import EdgeApp, EdgeRoom, seeds
 
 
@@ -309,3 +317,123 @@ def test_documents_can_be_replaced() -> None:
         room.table = Hand()  # type: ignore[assignment]
     with pytest.raises(AttributeError, match=r"set hand\[player\]"):
         room.hand = Hand()
+
+
+def test_patches_that_come_while_a_write_waits_become_one_document() -> None:
+    """While a write waits, an outbox keeps no patches. It sends the document whole, before the next event or at the
+    next write, and the patches that come later fit it."""
+    outbox, newest = Outbox(JSON, Limits()), [0]
+
+    def patch() -> Outgoing:
+        newest[0] += 1
+        return outgoing_patch("table", [newest[0], [{"pot": newest[0]}]], whole)
+
+    def whole() -> Outgoing:
+        return outgoing_patch("table", [newest[0], None, {"pot": newest[0]}], whole)
+
+    bet = outgoing_event(Bet(1), event_type(Bet))
+    outbox.put(patch())
+    outbox.writing = True
+    for _ in range(1000):
+        outbox.put(patch())
+    assert len(outbox) == 1
+    outbox.put(bet)
+    for _ in range(1000):
+        outbox.put(patch())
+    outbox.writing = False
+    outbox.put(patch())
+    outbox.put(bet)
+    outbox.put(patch())
+    assert [JSON.decode(frame) for frame in outbox.take()] == [
+        ["^table", [1, [{"pot": 1}]]],
+        ["^table", [1001, None, {"pot": 1001}]],
+        ["Bet", {"amount": 1}],
+        ["^table", [2002, None, {"pot": 2002}]],
+        ["Bet", {"amount": 1}],
+        ["^table", [2003, [{"pot": 2003}]]],
+    ]
+
+
+class Busy(edge.Room[Bet, Betted]):
+    """Changes a document a hundred times a second."""
+
+    table = edge.shared(Table)
+
+    async def run(self) -> None:
+        self.table.log = ["x" * 1000]
+        async for step in self.ticks(hz=100):
+            self.table.pot = step.number
+
+
+async def test_a_client_that_does_not_read_gets_the_newest_document(edge_app: EdgeApp) -> None:
+    """What waits for a slow client is bounded by the size of the document, and the client stays connected."""
+    app = await edge_app(edge.App({"busy": Busy}))
+    ana = await app.join("/rooms/busy/one", name="ana")
+    ben = await app.join("/rooms/busy/one", name="ben")
+    (seat, _) = [player.seat for player in runtime_of(app.room("busy/one")).players]
+    assert isinstance(seat, HeldSeat)
+    ana.link.reading = False
+    await trio.sleep(20)  # twenty thousand patches of more than a hundred bytes
+    assert seat.outbox is not None
+    assert seat.outbox.waiting_bytes < 10_000
+    assert ben.state.table.pot > 1900
+    ana.link.reading = True
+    await ana.wait_state(lambda state: state.table.pot > 1900)
+    assert (ana.status, ana.lost) == (Status.OPEN, None)
+
+
+def make_two(broker: Broker) -> edge.App:
+    sessions = edge.Sessions(keys=edge.Keys("a secret of two servers under test"))
+    return edge.App({"poker": Poker}, cluster=edge.Cluster(broker), sessions=sessions)
+
+
+@seeds(5)
+@pytest.mark.parametrize("transport", [*TransportKind])
+async def test_documents_across_servers(edge_app: EdgeApp, transport: TransportKind) -> None:
+    """A client mirrors the documents of a room on another server, on every transport."""
+    app = await edge_app(make_two, servers=2)
+    ana = await app.join("/rooms/poker/one", name="ana", server=0, transport=transport)
+    ben = await app.join("/rooms/poker/one", name="ben", server=1, transport=transport, codec=MESSAGEPACK)
+    assert ben.state.hand == Hand(["card of ben"])
+    ana.send(Bet(4))
+    await ben.wait_state(lambda state: state.table.seats["ana"].bet == 4)
+    if transport is TransportKind.WEBSOCKET:  # the other transports survive a cut
+        ben.drop()
+    ana.send(Bet(5))
+    if transport is TransportKind.WEBSOCKET:
+        await ben.resume()
+    await ben.wait_state(lambda state: state.table.pot == 9)
+
+
+@seeds(10)
+async def test_no_secret_of_a_player_is_in_the_bytes_for_another(
+    edge_room: EdgeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frames that are written for a client contain its own cards, and no card of another player."""
+    written: dict[str, str] = {}
+    take = Outbox.take
+
+    def noting_take(outbox: Outbox) -> Any:
+        frames = take(outbox)
+        for player in room.runtime.players:
+            if getattr(player.seat, "outbox", None) is outbox:
+                written[player.name] = written.get(player.name, "") + "".join(map(str, frames))
+        return frames
+
+    monkeypatch.setattr(Outbox, "take", noting_take)
+    room = await edge_room(Poker)
+    clients = await room.join("ana", "ben", "cyn")
+    await trio.sleep(1)
+    for client in clients:
+        client.send(Bet(1))
+        (player,) = (player for player in room.room.players if player.name == client.name)
+        room.room.hand[player].cards += [f"second card of {client.name}", "x"]
+        room.room.share()
+    clients[1].drop()
+    await clients[1].resume()
+    await trio.sleep(1)
+    assert clients[1].state.hand.cards == ["card of ben", "second card of ben", "x"]
+    for name, text in written.items():
+        for other in ("ana", "ben", "cyn"):
+            assert (f"second card of {other}" in text) == (other == name)
+            assert (f"card of {other}" in text) == (other == name)
