@@ -38,7 +38,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "apply": ("fact",),
 }
 SECONDS = ("setup_seconds", "authorize_seconds", "cleanup_seconds")
-SETTINGS = ("seats", "restarts", "when_cut_off", "facts", "rename", "join_options", *SECONDS)
+SETTINGS = ("seats", "restarts", "when_cut_off", "facts", "rename", "join_options", "patch_seconds", *SECONDS)
 
 
 @attrs.frozen(eq=False)
@@ -61,6 +61,8 @@ class RoomKind:
     """True if the room continues while its server cannot reach the broker: see `Room.when_cut_off`."""
     documents: tuple[DocumentKind, ...]
     """The declarations of the shared documents."""
+    patch_seconds: float
+    """See `Room.patch_seconds`."""
     rename: Rename
     """See `Room.rename`."""
     join_options: type[Any] | None
@@ -101,6 +103,7 @@ class RoomKind:
             restarts=room.restarts,
             continues_without_broker=room.when_cut_off == "continue",
             documents=() if is_generic else document_kinds(room, room.rename),
+            patch_seconds=room.patch_seconds,
             rename=room.rename,
             join_options=room.join_options,
             has_setup=room.setup is not base.setup,
@@ -177,6 +180,8 @@ def _check_members(room: type[Any], base: type[Any]) -> None:
     check_rename(room.__name__, room.rename)
     if room.join_options is not None:
         check_options_class(room.join_options, f"{room.__name__}.join_options", room.rename)
+    if type(room.patch_seconds) not in (int, float) or not 0 <= room.patch_seconds < math.inf:
+        raise TypeError(f"{room.__name__}.patch_seconds is {room.patch_seconds!r:.60}: make it a number of seconds")
     for name in SECONDS:
         seconds = getattr(room, name)
         if type(seconds) not in (int, float) or not 0 < seconds < math.inf:

@@ -100,7 +100,7 @@ class PlayerRuntime(Member):
         """See `Player.send`."""
         room, seat = self.room, self.seat
         if room.sharing is not None:
-            room.sharing.flush()
+            room.sharing.note_event()
         message = outgoing_event(event, room.kind.type_of_sent(event))
         if message.size > LARGE_BYTES or seat.crowded:
             self._check_size(message)
@@ -383,7 +383,7 @@ class PlayerRuntime(Member):
         if self.room.lease.over:
             return
         if self.room.sharing is not None:
-            self.room.sharing.flush()
+            self.room.sharing.note_event()
         self.room.counters.sent += 1
         self.seat.send(message)
 

@@ -91,6 +91,14 @@ class Room(Generic[FromPlayer, ToPlayer]):
     defaults of the class. Options that do not fit are refused as ``bad_options``.
     """
 
+    patch_seconds: ClassVar[float] = 0
+    """The seconds between two patches of the shared documents.
+
+    By default, changes are sent after each step of the room's code, and before each event that the room sends later.
+    With another number, such as 0.05, changes are collected for this time, which costs less if a room has many inputs.
+    Then an event may come before an earlier change. `share` sends the changes at once.
+    """
+
     setup_seconds: ClassVar[float] = 10
     """The seconds within which `setup` must return. Clients wait meanwhile, so keep this short."""
 

@@ -96,8 +96,10 @@ class RoomCore:
         self.crashed_on: int | None = None
         """The number of players who held a seat when the room crashed; 0 if the room could not be set up or restored;
         None otherwise."""
-        self.sharing: Sharing | None = Sharing(kind.documents, self._note_sharing_fault) if kind.documents else None
+        self.sharing: Sharing | None = None
         """The run time of the shared documents; None if the room has none."""
+        if kind.documents:
+            self.sharing = Sharing(kind.documents, kind.patch_seconds, self._note_sharing_fault)
         self.strained: set[Member] = set()
         """The connected players for whom more than half of a window is in use. As long as the set contains a
         player, the server reads later from other players who send at more than half of their byte pace."""
@@ -154,7 +156,7 @@ class RoomCore:
     def broadcast(self, event: Any, members: Iterable[Member]) -> None:
         """Encode an event once, and send the message to these players; see `Room.broadcast`."""
         if self.sharing is not None:
-            self.sharing.flush()
+            self.sharing.note_event()
         message = outgoing_event(event, self.kind.type_of_sent(event))
         if self.lease.over:
             return

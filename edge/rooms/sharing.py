@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import attrs
+import trio
 
 from ..aio.steps import note_steps
 from ..aio.wakeup import WakeUp
@@ -52,11 +53,15 @@ class Sharing:
 
     Args:
       kinds: the declarations of the documents.
+      patch_seconds: see `Room.patch_seconds`.
       on_fault: called once with the error, if a document cannot be sent or a view raises an error.
     """
 
-    def __init__(self, kinds: tuple[DocumentKind, ...], on_fault: Callable[[Exception], object]) -> None:
+    def __init__(
+        self, kinds: tuple[DocumentKind, ...], patch_seconds: float, on_fault: Callable[[Exception], object]
+    ) -> None:
         self._kinds = kinds
+        self._patch_seconds = patch_seconds
         self._on_fault = on_fault
         self.common: dict[str, Any] = {}
         """The documents that all clients mirror, by the name of their attribute."""
@@ -81,6 +86,11 @@ class Sharing:
         """Let a member with a new connection get all documents, whole, at the next `flush`, and patches afterwards."""
         self._receivers.pop(member, None)
         self._entering[member] = None
+
+    def note_event(self) -> None:
+        """Send what has changed before the room sends an event, unless patches have a pace of their own."""
+        if not self._patch_seconds or self._entering:
+            self.flush()
 
     def flush(self) -> None:
         """Send each member with a connection what has changed since the last call."""
@@ -159,6 +169,8 @@ class Sharing:
             if not self._due:
                 await self._wake_up.wait()
             self.flush()
+            if self._patch_seconds:
+                await trio.sleep(self._patch_seconds)
 
     def _is_common(self, kind: DocumentKind) -> bool:
         return not kind.each and kind.view is None

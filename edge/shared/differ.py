@@ -191,6 +191,21 @@ def _dict(whole: Callable[[Any], Any], item: _Node, *, strict: bool) -> _Node:
     def shadow(value: Any) -> dict[str, Any]:
         return {name: _shadow_of(item, each) for name, each in value.items()}
 
+    inner = item.diff if not item.may_be_none else None
+
+    def diff_parts(value: Any, old: dict[str, Any]) -> Any | None:
+        if value.__class__ is not dict:
+            whole(value)
+        assert inner is not None
+        changes, edits = {}, {}
+        for name, each in value.items():
+            shadow = old.get(name)
+            if shadow is None:
+                changes[_checked_name(name)], old[name] = item.whole(each), item.shadow(each)
+            elif (edit := inner(each, shadow)) is not None:
+                edits[name] = edit
+        return _object_patch(changes, edits, _forget(value, old))
+
     def diff(value: Any, old: dict[str, Any]) -> Any | None:
         if value.__class__ is not dict:
             whole(value)
@@ -206,15 +221,20 @@ def _dict(whole: Callable[[Any], Any], item: _Node, *, strict: bool) -> _Node:
                     changes[name] = change[0]
                 elif edit is not None:
                     edits[name] = edit
-        gone = [name for name in old if name not in value] if len(old) != len(value) else []
-        for name in gone:
-            del old[name]
-        return _object_patch(changes, edits, gone)
+        return _object_patch(changes, edits, _forget(value, old))
 
     def plain(old: dict[str, Any]) -> dict[str, Any]:
         return {name: item.plain(each) for name, each in old.items()}
 
-    return _Node(whole, shadow, plain, diff)
+    return _Node(whole, shadow, plain, diff if inner is None else diff_parts)
+
+
+def _forget(value: dict[str, Any], old: dict[str, Any]) -> list[str]:
+    """Remove the names from a shadow that are gone, and return them."""
+    gone = [name for name in old if name not in value] if len(old) != len(value) else []
+    for name in gone:
+        del old[name]
+    return gone
 
 
 def _checked_name(name: Any) -> Any:

@@ -437,3 +437,35 @@ async def test_no_secret_of_a_player_is_in_the_bytes_for_another(
         for other in ("ana", "ben", "cyn"):
             assert (f"second card of {other}" in text) == (other == name)
             assert (f"card of {other}" in text) == (other == name)
+
+
+async def test_patches_with_a_pace(edge_room: EdgeRoom) -> None:
+    """With `patch_seconds`, the changes of this time are one patch, and `share` sends them at once."""
+
+    class Paced(Busy):
+        patch_seconds = 0.5
+
+    room = await edge_room(Paced)
+    (ana,) = await room.join("ana")
+    versions = []
+    update = ana._update
+
+    def noting_update(message: Any) -> None:
+        versions.append(message.body[0])
+        update(message)
+
+    ana._update = noting_update  # type: ignore[method-assign]
+    await trio.sleep(10.255)  # between two ticks
+    assert 18 <= len(versions) <= 22
+    assert ana.state.table.pot > 950
+    room.room.share()
+    await trio.sleep(0.001)
+    assert ana.state.table.pot == room.room.table.pot
+
+
+def test_a_pace_that_is_no_number_of_seconds() -> None:
+    """A wrong `patch_seconds` is an error at the definition."""
+    with pytest.raises(TypeError, match="patch_seconds is -1"):
+
+        class Mistaken(Busy):
+            patch_seconds = -1
