@@ -106,6 +106,8 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
         ("operations.md", "yaml"),
         ("operations.md", "python"),
         ("types.md", "python"),
+        ("shared-state.md", "python"),
+        ("shared-state.md", "html"),
         ("simulation.md", "python"),
         ("simulation.md", "sh"),
         ("architecture.md", "text"),
@@ -127,6 +129,28 @@ def test_types(tmp_path: Path) -> None:
     write_files("types.md", tmp_path)
     code, output = run_pytest(tmp_path)
     assert code == 0, output
+
+
+def test_shared_state(tmp_path: Path, program: Callable[[str, str], str]) -> None:
+    """The tests of docs/shared-state.md pass, mypy finds no error, and two people play in its page."""
+    write_files("shared-state.md", tmp_path)
+    code, output = run_pytest(tmp_path)
+    assert code == 0, output
+    mypy = [sys.executable, "-m", "mypy", "--strict", "poker.py"]
+    done = subprocess.run(mypy, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout
+    executable = program("chromium", GET_CHROMIUM)
+    with serving("poker:app", folder=tmp_path) as url, chromium(executable) as browser:
+        ana, ben = Tab(browser, url), Tab(browser, url)
+        for tab in (ana, ben):
+            expect(tab.page.locator("#turn")).to_have_text(re.compile("player [0-9]+"))
+            expect(tab.page.locator("#cards")).to_have_text(re.compile("^([789]|10), ([789]|10)$"))
+        name = ana.page.locator("#turn").text_content()
+        ana.page.click("#bet")
+        ben.page.click("#bet")  # one of the two has the turn, and the bet of the other is refused
+        for tab in (ana, ben):
+            expect(tab.page.locator("#pot")).to_have_text(re.compile("^(5|10)$"))
+            expect(tab.page.locator("#turn")).not_to_have_text(name or "")
 
 
 @pytest.mark.slow
