@@ -1,4 +1,4 @@
-"""The events of a board."""
+"""The events of a board, and what everybody sees."""
 
 from __future__ import annotations
 
@@ -71,21 +71,6 @@ class Point:
     at: tuple[float, float] | None
 
 
-@edge.event("cards")
-class Cards:
-    """All cards, for a page that starts fresh."""
-
-    cards: list[Card]
-
-
-@edge.event("card")
-class CardChanged:
-    """A card is new or has changed; or, without a card, it was removed."""
-
-    id: str
-    card: Card | None
-
-
 @attrs.frozen
 class Person:
     """A person at the board."""
@@ -95,16 +80,15 @@ class Person:
     connected: bool
 
 
-@edge.event("people", delivery="latest")
-class People:
-    people: list[Person]
+@attrs.define
+class Shown:
+    """What everybody at a board sees."""
 
-
-@edge.event("cursors", delivery="volatile")
-class Cursors:
+    cards: dict[str, Card] = attrs.field(factory=dict)
+    """The cards, by their ids."""
+    people: list[Person] = attrs.field(factory=list)
+    cursors: dict[str, tuple[float, float]] = attrs.field(factory=dict)
     """Where people point, by their numbers."""
-
-    at: dict[str, tuple[float, float]]
 
 
 @edge.event("done")
@@ -114,5 +98,5 @@ class Done:
 
 Change: TypeAlias = Add | Edit | Move | Remove
 FromPerson: TypeAlias = Change | Point
-ToPerson: TypeAlias = Cards | CardChanged | People | Cursors | Done
+ToPerson: TypeAlias = Done
 Player: TypeAlias = edge.Player[FromPerson, ToPerson]

@@ -11,19 +11,16 @@ from .events import (
     MAX_CARDS,
     Add,
     Card,
-    CardChanged,
-    Cards,
     Change,
-    Cursors,
     Done,
     Edit,
     FromPerson,
     Move,
-    People,
     Person,
     Player,
     Point,
     Remove,
+    Shown,
     ToPerson,
 )
 from .store import Store
@@ -32,21 +29,18 @@ from .store import Store
 class Board(edge.Room[FromPerson, ToPerson]):
     seats = edge.Seats(minimum=0, maximum=50, grace=20)
     cleanup_seconds = 5
+    shown = edge.shared(Shown)
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.unsaved: dict[str, Card | None] = {}
 
     async def setup(self) -> None:
-        self.cards = await self.store.load(self.name)
+        self.shown.cards = await self.store.load(self.name)
 
     def admit(self, applicant: edge.Applicant) -> None:
         if self.name not in applicant.session.claims.get("boards", ()):
             raise edge.Refused("this board is not yours")
-
-    def greet(self, player: Player) -> None:
-        player.send(Cards(list(self.cards.values())))
-        player.send(self.people())
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -73,12 +67,12 @@ class Board(edge.Room[FromPerson, ToPerson]):
     def changed(self, change: Change, player: Player) -> tuple[str, Card | None]:
         """Return the id of the card that a person changes, and the new card, or None if the card is removed."""
         if isinstance(change, Add):
-            if len(self.cards) >= MAX_CARDS:
+            if len(self.shown.cards) >= MAX_CARDS:
                 raise edge.RequestRefused(f"this board has {MAX_CARDS} cards, and no space for more")
             id = f"{self.random.getrandbits(64):016x}"
-            last = max((card.place for card in self.cards.values() if card.column == change.column), default=0.0)
+            last = max((card.place for card in self.shown.cards.values() if card.column == change.column), default=0.0)
             return id, Card(id, change.column, last + 1, change.text.strip(), player.name)
-        card = self.cards.get(change.id)
+        card = self.shown.cards.get(change.id)
         if card is None:
             raise edge.RequestRefused("this card is gone")
         match change:
@@ -91,24 +85,17 @@ class Board(edge.Room[FromPerson, ToPerson]):
 
     def put(self, id: str, card: Card | None) -> None:
         if card is None:
-            del self.cards[id]
+            del self.shown.cards[id]
         else:
-            self.cards[id] = card
+            self.shown.cards[id] = card
         self.unsaved[id] = card
-        self.broadcast(CardChanged(id, card))
 
     async def show_people(self) -> None:
-        async for _ in self.seats.changes():
-            self.broadcast(self.people())
-
-    def people(self) -> People:
-        return People([Person(player.number, player.name, player.connected) for player in self.players])
+        while True:
+            self.shown.people = [Person(player.number, player.name, player.connected) for player in self.players]
+            await self.seats.wait_change()
 
     async def show_cursors(self) -> None:
-        shown: dict[str, tuple[float, float]] = {}
         async for _ in self.ticks(hz=15):
             points = {str(player.number): player.latest(Point) for player in self.players if player.connected}
-            at = {number: point.at for number, point in points.items() if point and point.at}
-            if at != shown:
-                self.broadcast(Cursors(at))
-                shown = at
+            self.shown.cursors = {number: point.at for number, point in points.items() if point and point.at}

@@ -15,13 +15,13 @@ import edge.monitor
 from edge.server.static import STRICT_HEADERS, StaticFolder
 from examples import drawing, hill, monitor
 
-from .room import ADMIN, Stage, Switchboard
+from .room import ADMIN, Program, Stage
 
 log = logging.getLogger("examples.stage")
 
-switchboard = Switchboard()
+program = Program()
 app = edge.App(
-    {"stage": lambda: Stage(switchboard)},
+    {"stage": lambda: Stage(program)},
     static={"/": StaticFolder(Path(__file__).parent / "web", headers=STRICT_HEADERS)},
 )
 app.include("/drawing", drawing.app)

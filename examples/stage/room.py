@@ -39,20 +39,6 @@ class Demo:
     on: bool = True
 
 
-@edge.event("program", delivery="latest")
-class Program:
-    """The content of the landing page."""
-
-    demos: list[Demo]
-    default: Key | None
-    watching: int
-    """The number of pages that are connected."""
-
-
-FromVisitor: TypeAlias = Switch | Prefer
-ToVisitor: TypeAlias = Program
-Visitor: TypeAlias = edge.Player[FromVisitor, ToVisitor]
-
 DEMOS = [
     Demo("drawing", "Exquisite corpse", "Draw one part, unfold the figure together."),
     Demo("hill", "King of the hill", "Push everybody off the middle."),
@@ -60,15 +46,17 @@ DEMOS = [
 ]
 
 
-@attrs.define(eq=False)
-class Switchboard:
-    """The speaker's settings. They outlive the room, which closes when it is idle."""
+@attrs.define
+class Program:
+    """The content of the landing page, which all pages mirror."""
 
-    demos: dict[Key, Demo] = attrs.field(factory=lambda: {demo.key: demo for demo in DEMOS})
+    demos: list[Demo] = attrs.field(factory=lambda: DEMOS[:])
     default: Key | None = None
+    watching: int = 0
+    """The number of pages that are connected."""
 
     def switch(self, key: Key, on: bool) -> None:
-        self.demos[key] = attrs.evolve(self.demos[key], on=on)
+        self.demos = [attrs.evolve(demo, on=on) if demo.key == key else demo for demo in self.demos]
         if not on and self.default == key:
             self.default = None
 
@@ -78,24 +66,28 @@ class Switchboard:
             self.switch(key, on=True)
 
 
-class Stage(edge.Room[FromVisitor, ToVisitor]):
-    """The room of the landing page and of the speaker's page. Only the speaker may switch demos."""
+FromVisitor: TypeAlias = Switch | Prefer
+Visitor: TypeAlias = edge.Player[FromVisitor, None]
+
+
+class Stage(edge.Room[FromVisitor, None]):
+    """The room of the landing page and of the speaker's page. Only the speaker may switch demos.
+
+    Args:
+      program: outlives the room, which closes when it is idle.
+    """
 
     seats = edge.Seats(minimum=0, maximum=5000, grace=5)
+    program = edge.shared(Program)
 
-    show_seconds = 0.5
+    count_seconds = 0.5
 
-    def __init__(self, switchboard: Switchboard) -> None:
-        self.switchboard = switchboard
-
-    def greet(self, player: Visitor) -> None:
-        player.send(self.program())
+    def __init__(self, program: Program) -> None:
+        self.program = program
 
     async def run(self) -> None:
-        told = self.program()
-        async for _ in self.ticks(hz=1 / self.show_seconds):  # joins and leaves cause at most two updates a second
-            if (newest := self.program()) != told:
-                self.broadcast(told := newest)
+        async for _ in self.ticks(hz=1 / self.count_seconds):  # joins and leaves cause at most two patches a second
+            self.program.watching = sum(player.connected for player in self.players)
 
     async def player(self, player: Visitor) -> None:
         async for event in player:
@@ -104,11 +96,6 @@ class Stage(edge.Room[FromVisitor, ToVisitor]):
                 return
             match event:
                 case Switch(key, on):
-                    self.switchboard.switch(key, on)
+                    self.program.switch(key, on)
                 case Prefer(key):
-                    self.switchboard.prefer(key)
-            self.broadcast(self.program())
-
-    def program(self) -> Program:
-        watching = sum(player.connected for player in self.players)
-        return Program(list(self.switchboard.demos.values()), self.switchboard.default, watching)
+                    self.program.prefer(key)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 import edge
 from edge import Code
-from edge.testing import AppUnderTest, Browser, EdgeApp, Seen, seeds
+from edge.testing import AppUnderTest, Browser, EdgeApp, seeds
 from examples.board.app import make_app
-from examples.board.events import Add, Card, CardChanged, Cards, Cursors, Done, Edit, Move, People, Point, Remove
+from examples.board.events import Add, Card, Done, Edit, Move, Point, Remove
 from examples.board.store import Store
 
 PASSWORDS = {"ada": "analytical", "ben": "bernoulli"}
@@ -55,21 +56,18 @@ async def test_what_one_person_changes_the_other_sees_after_a_restart_too(edge_a
     app = await open_board(edge_app, tmp_path)
     ada = await (await log_in(app, "ada")).join("/rooms/board/plans")
     ben = await (await log_in(app, "ben")).join("/rooms/board/plans")
-    assert await ben.receive(Cards) == Cards([])
+    assert ben.state.shown.cards == {}
     assert await ada.request(Add("todo", " buy milk "), Done) == Done()
-    card = (await ben.receive(CardChanged)).card
-    assert card is not None
+    await ben.wait_state(lambda state: len(state.shown.cards) == 1)
+    (card,) = ben.state.shown.cards.values()
     assert card == Card(card.id, "todo", 1.0, "buy milk", "Ada")
     await ben.request(Move(card.id, "done", 0.5), Done)
     await ben.request(Edit(card.id, "buy oat milk"), Done)
-    await ada.wait(lambda seen: len(seen.all(CardChanged)) == 3)
+    await ada.wait_state(lambda state: state.shown.cards[card.id].text == "buy oat milk")
     await ada.request(Add("todo", "and bread"), Done)
     await app.restart()
     await ada.resume()
-    await ada.wait(lambda seen: len(seen.all(Cards)) == 2)
-    newest = ada.seen.newest(Cards)
-    assert newest is not None
-    assert sorted((each.column, each.text) for each in newest.cards) == [
+    assert sorted((each.column, each.text) for each in ada.state.shown.cards.values()) == [
         ("done", "buy oat milk"),
         ("todo", "and bread"),
     ]
@@ -77,7 +75,7 @@ async def test_what_one_person_changes_the_other_sees_after_a_restart_too(edge_a
     await trio.sleep(2)
     await app.restart()
     await ben.resume()
-    await ben.wait(lambda seen: (cards := seen.newest(Cards)) is not None and len(cards.cards) == 1)
+    assert len(ben.state.shown.cards) == 1
 
 
 async def test_refused_changes(edge_app: EdgeApp, tmp_path: Path) -> None:
@@ -90,9 +88,8 @@ async def test_refused_changes(edge_app: EdgeApp, tmp_path: Path) -> None:
         Add("todo", " ")
 
 
-def people(seen: Seen) -> list[tuple[str, bool]]:
-    newest = seen.newest(People)
-    return [] if newest is None else [(each.name, each.connected) for each in newest.people]
+def people(state: Any) -> list[tuple[str, bool]]:
+    return [(each.name, each.connected) for each in state.shown.people]
 
 
 async def test_cursors_and_people(edge_app: EdgeApp, tmp_path: Path) -> None:
@@ -100,10 +97,10 @@ async def test_cursors_and_people(edge_app: EdgeApp, tmp_path: Path) -> None:
     app = await open_board(edge_app, tmp_path)
     ada = await (await log_in(app, "ada")).join("/rooms/board/plans")
     ben = await (await log_in(app, "ben")).join("/rooms/board/plans")
-    await ada.wait(lambda seen: people(seen) == [("Ada", True), ("Ben", True)])
+    await ada.wait_state(lambda state: people(state) == [("Ada", True), ("Ben", True)])
     ben.send(Point((0.5, 0.25)))
-    await ada.wait(lambda seen: seen.newest(Cursors) == Cursors({"1": (0.5, 0.25)}))
+    await ada.wait_state(lambda state: state.shown.cursors == {"1": (0.5, 0.25)})
     ben.send(Point(None))
-    await ada.wait(lambda seen: seen.newest(Cursors) == Cursors({}))
+    await ada.wait_state(lambda state: state.shown.cursors == {})
     ben.drop()
-    await ada.wait(lambda seen: people(seen) == [("Ada", True), ("Ben", False)])
+    await ada.wait_state(lambda state: people(state) == [("Ada", True), ("Ben", False)])

@@ -14,12 +14,10 @@ const POINTS_PER_SECOND = 15;
 const $ = (id) => document.getElementById(id);
 const columns = $("columns");
 
-/** The cards of the board, by id. @type {Map<string, Card>} */
-const cards = new Map();
-/** @type {Person[]} */
-let people = [];
 /** @type {import("../edge.js").Room | null} */
 let room = null;
+/** What everybody at the board sees. @returns {{cards: Record<string, Card>, people: Person[]}} */
+const shown = () => room?.state.shown ?? { cards: {}, people: [] };
 
 for (const [name, title] of Object.entries(COLUMNS)) {
   const column = $("column").content.cloneNode(true).firstElementChild;
@@ -74,7 +72,7 @@ function move(id, column, before) {
 
 /** The cards of a column, in their order. @param {string} column */
 function inColumn(column) {
-  return [...cards.values()].filter((card) => card.column === column).sort((one, other) => one.place - other.place);
+  return Object.values(shown().cards).filter((card) => card.column === column).sort((one, other) => one.place - other.place);
 }
 
 /** Show the cards. An element that is in its place stays there, so that a text that is being edited keeps the focus. */
@@ -103,7 +101,7 @@ function element(id) {
     if (event.key === "Enter") edit(text, id);
   });
   /** @param {number} by */
-  const step = (by) => move(id, NAMES[NAMES.indexOf(cards.get(id)?.column ?? "") + by], null);
+  const step = (by) => move(id, NAMES[NAMES.indexOf(shown().cards[id]?.column ?? "") + by], null);
   item.querySelector(".left").addEventListener("click", () => step(-1));
   item.querySelector(".right").addEventListener("click", () => step(1));
   item.querySelector(".remove").addEventListener("click", () => change("remove", { id }));
@@ -125,7 +123,7 @@ function edit(text, id) {
   const input = document.createElement("input");
   input.className = "text";
   input.maxLength = 300;
-  input.value = cards.get(id)?.text ?? "";
+  input.value = shown().cards[id]?.text ?? "";
   let ended = false; // the removal of the input makes it lose the focus, which ends it again
   /** @param {boolean} save */
   const end = async (save) => {
@@ -133,7 +131,7 @@ function edit(text, id) {
     ended = true;
     const after = input.value.trim();
     input.replaceWith(text);
-    if (save && after !== "" && after !== cards.get(id)?.text) await change("edit", { id, text: after });
+    if (save && after !== "" && after !== shown().cards[id]?.text) await change("edit", { id, text: after });
   };
   input.addEventListener("blur", () => end(true));
   input.addEventListener("keydown", (event) => {
@@ -144,7 +142,7 @@ function edit(text, id) {
 }
 
 function drawPeople() {
-  $("people").replaceChildren(...people.map(({ number, name, connected }) => {
+  $("people").replaceChildren(...shown().people.map(({ number, name, connected }) => {
     const item = document.createElement("li");
     item.textContent = name;
     item.style.backgroundColor = COLORS[number % COLORS.length];
@@ -167,7 +165,7 @@ function drawCursors(at) {
       cursor.append(document.createElement("span"));
       columns.append(cursor);
     }
-    cursor.firstElementChild.textContent = people.find((person) => person.number === Number(number))?.name ?? "";
+    cursor.firstElementChild.textContent = shown().people.find((person) => person.number === Number(number))?.name ?? "";
     cursor.style.left = `${x * columns.scrollWidth}px`;
     cursor.style.top = `${y * columns.scrollHeight}px`;
     old.delete(number);
@@ -189,29 +187,16 @@ columns.addEventListener("pointerleave", () => room?.send("point", { at: null },
 /** Join a board, and leave the one before. @param {string} board */
 function open(board) {
   room?.leave();
-  cards.clear();
-  people = [];
+  room = null;
   draw();
   drawPeople();
   drawCursors({});
   location.hash = board;
   for (const button of $("boards").children) button.toggleAttribute("aria-current", button.textContent === board);
   const joined = room = join(`../rooms/board/${board}`);
-  joined.on("cards", ({ cards: all }) => {
-    cards.clear();
-    for (const card of all) cards.set(card.id, card);
-    draw();
-  });
-  joined.on("card", ({ id, card }) => {
-    if (card === null) cards.delete(id);
-    else cards.set(id, card);
-    draw();
-  });
-  joined.on("people", (news) => {
-    people = news.people;
-    drawPeople();
-  });
-  joined.on("cursors", ({ at }) => drawCursors(at));
+  joined.watch((state) => state.shown.cards, draw);
+  joined.watch((state) => state.shown.people, drawPeople);
+  joined.watch((state) => state.shown.cursors, drawCursors);
   joined.on("$error", ({ message }) => console.warn(message));
   joined.on("$status", (state) => {
     if (joined !== room) return;

@@ -26,16 +26,17 @@ if (!key) {
     remember("sessionStorage", "speaker", "");
     $("complaint").textContent = `${room.ending?.reason}: open the address that was printed when the server started.`;
   });
-  room.on("program", (program) => show(room, program));
+  room.watch(({ program }) => program.watching, (/** @type {number} */ watching) => {
+    $("watching").textContent = `${watching} watching`;
+  });
+  room.watch(({ program }) => program.demos, () => show(room));
+  room.watch(({ program }) => program.default, () => show(room));
 }
 
-let shown = "";
-
-/** @param {import("./edge.js").Room} room @param {Program} program */
-function show(room, { demos, default: preferred, watching }) {
-  $("watching").textContent = `${watching} watching`;
-  if (JSON.stringify([demos, preferred]) === shown) return;
-  shown = JSON.stringify([demos, preferred]);
+/** @param {import("./edge.js").Room} room */
+function show(room) {
+  /** @type {Program} */
+  const { demos, default: preferred } = room.state.program;
   $("switches").replaceChildren(...demos.map(({ key, title, on }) => {
     const row = document.createElement("div");
     row.dataset.key = key;

@@ -11,15 +11,16 @@ const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 const room = join("rooms/stage/main", { session: "tab" });
 room.on("$status", (state) => { $("light").dataset.state = state; });
-room.on("program", show);
+room.watch(({ program }) => program.watching, (/** @type {number} */ watching) => {
+  $("watching").textContent = watching <= 1 ? "Only you are here" : `${watching} of you are here`;
+});
+room.watch(({ program }) => program.demos, showDemos);
+room.watch(({ program }) => program.default, showDemos);
 
-let shown = "";
-
-/** @param {Program} program */
-function show({ demos, default: preferred, watching }) {
-  $("watching").textContent = watching === 1 ? "Only you are here" : `${watching} of you are here`;
-  if (JSON.stringify([demos, preferred]) === shown) return; // keep the links if only the number of visitors has changed: new links would lose a click in progress
-  shown = JSON.stringify([demos, preferred]);
+// new links lose a click in progress, so they are made only if the demos have changed
+function showDemos() {
+  /** @type {Program} */
+  const { demos, default: preferred } = room.state.program;
   const open = demos.filter(({ on }) => on);
   $("demos").replaceChildren(...open.map(({ key, title, text }) => {
     const link = document.createElement("a");
