@@ -50,17 +50,6 @@ class Sitter:
     state: Literal["watching", "next", "drawing", "done", "timeout", "left"]
 
 
-@edge.event("scene", delivery="latest")
-class Scene:
-    """The public state of the game. A client needs only the newest scene."""
-
-    phase: Phase
-    players: list[Sitter]
-    seconds: float
-    """The seconds left in this phase, of `of_seconds` in all. Both are 0 for a phase without a time limit."""
-    of_seconds: float
-
-
 @edge.event("your:turn")
 class YourTurn:
     """Ask the player to draw a part. `edge` is the visible strip of the part above, `strokes` the drawing so far."""
@@ -79,15 +68,22 @@ class Part:
     strokes: list[Stroke]
 
 
-@edge.event("revealed")
-class Revealed:
-    """The whole figure."""
+@attrs.define
+class Scene:
+    """The public state of the game, which all pages mirror."""
 
-    parts: list[Part]
+    phase: Phase = "waiting"
+    of_seconds: float = 0.0
+    """The length of this phase; 0 for a phase without a time limit."""
+    until: float = 0.0
+    """The end of this phase, by the room's clock."""
+    players: list[Sitter] = attrs.field(factory=list)
+    figure: list[Part] = attrs.field(factory=list)
+    """The whole figure, from top to bottom, once it is revealed."""
 
 
 FromPlayer: TypeAlias = Start | Drew | Undid | TurnDone
-ToPlayer: TypeAlias = Scene | YourTurn | Revealed
+ToPlayer: TypeAlias = YourTurn
 Player: TypeAlias = edge.Player[FromPlayer, ToPlayer]
 
 
@@ -130,29 +126,25 @@ class Saved:
     """The snapshot of the game."""
 
     phase: Phase
-    phase_seconds: float
-    phase_until: float
+    of_seconds: float
+    until: float
+    figure: list[Part]
     pages: list[SavedPage]
-    figure: Revealed | None
 
 
 class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
     """A game in which two to four players draw one figure."""
 
     seats = edge.Seats(minimum=2, maximum=4, grace=20)
+    scene = edge.shared(Scene)
 
     gather_seconds = 15.0
     turn_seconds = 75.0
     reveal_seconds = 12.0
 
     def __init__(self) -> None:
-        super().__init__()
-        self.phase: Phase = "waiting"
-        self.phase_seconds = 0.0
-        self.phase_until = 0.0
         self.pages: list[Page] = []
         self.drawing: Page | None = None
-        self.figure: Revealed | None = None
 
     def admit(self, applicant: edge.Applicant) -> None:
         name = applicant.name
@@ -162,22 +154,19 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
             raise edge.Refused("this name is taken")
 
     def greet(self, player: Player) -> None:
-        if self.figure is not None:
-            player.send(self.figure)
+        self.show_players()
         if self.drawing is not None and self.drawing.player is player:
             self.hand_pen(player, self.drawing)  # the player reloaded the page during the turn
-        player.send(self.scene())
 
     def snapshot(self) -> Saved:
         pages = [
             SavedPage(page.name, page.session, page.by, page.strip, page.strokes, page.outcome or "", page.dealt)
             for page in self.pages
         ]
-        return Saved(self.phase, self.phase_seconds, self.phase_until, pages, self.figure)
+        return Saved(self.scene.phase, self.scene.of_seconds, self.scene.until, self.scene.figure, pages)
 
     def restore(self, state: Saved) -> None:
-        self.phase, self.phase_seconds, self.phase_until = state.phase, state.phase_seconds, state.phase_until
-        self.figure = state.figure
+        self.scene = Scene(state.phase, state.of_seconds, state.until, figure=state.figure)
         for page in state.pages:
             player = self.seats.find(page.session)
             outcome = edge.Outcome(page.outcome) if page.outcome else None
@@ -195,8 +184,8 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
 
     async def show_who_is_here(self) -> None:
         while True:
+            self.show_players()
             await self.seats.wait_change()
-            self.broadcast(self.scene())
 
     async def gather(self) -> None:
         """Wait for enough players, and then `gather_seconds` for more players, or until a player sends `Start`."""
@@ -222,13 +211,12 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
         """Play a new or a restored round, and then show the figure for `reveal_seconds`."""
         if not self.pages:
             self.deal()
-        if self.figure is None and await self.draw_all() and any(page.strokes for page in self.pages):
-            self.figure = Revealed([Part(page.name, page.by, page.strokes) for page in self.pages])
-            self.broadcast(self.figure)
+        if not self.scene.figure and await self.draw_all() and any(page.strokes for page in self.pages):
+            self.scene.figure = [Part(page.name, page.by, page.strokes) for page in self.pages]
             self.show("revealed", self.reveal_seconds)
-        if self.figure is not None:
-            await trio.sleep(max(0.0, self.phase_until - self.now()))
-        self.pages, self.figure = [], None
+        if self.scene.figure:
+            await trio.sleep(max(0.0, self.scene.until - self.now()))
+        self.pages, self.scene.figure = [], []
 
     async def draw_all(self) -> bool:
         """Let the players draw their pages, one after the other. Return False if too few players remained."""
@@ -246,7 +234,7 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
         if page.player is None:
             page.outcome = edge.Outcome.LEFT
             return
-        seconds = max(0.0, self.phase_until - self.now()) if page.dealt else self.turn_seconds
+        seconds = max(0.0, self.scene.until - self.now()) if page.dealt else self.turn_seconds
         with round.turn(page.player, seconds=seconds) as turn:
             self.drawing = page
             if not page.dealt:
@@ -274,13 +262,12 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
                 return
 
     def show(self, phase: Phase, seconds: float = 0) -> None:
-        """Begin a phase of this many seconds (0 for no time limit), and broadcast the scene."""
-        self.phase, self.phase_seconds, self.phase_until = phase, seconds, self.now() + seconds
-        self.broadcast(self.scene())
+        """Begin a phase of this many seconds; 0 for no time limit."""
+        self.scene.phase, self.scene.of_seconds, self.scene.until = phase, seconds, self.now() + seconds
+        self.show_players()
 
-    def scene(self) -> Scene:
-        left = max(0.0, self.phase_until - self.now()) if self.phase_seconds else 0.0
-        return Scene(self.phase, [self.sitter(player) for player in self.players], left, self.phase_seconds)
+    def show_players(self) -> None:
+        self.scene.players = [self.sitter(player) for player in self.players]
 
     def sitter(self, player: Player) -> Sitter:
         page = next((page for page in self.pages if page.player is player), None)

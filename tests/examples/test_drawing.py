@@ -15,7 +15,7 @@ import edge
 from edge.errors import InvalidEvent
 from edge.testing import seeds
 from examples.drawing.picture import HEIGHT, STRIP, WIDTH, Stroke, strip_below
-from examples.drawing.room import Drew, ExquisiteCorpse, Revealed, Scene, Start, TurnDone, Undid, YourTurn
+from examples.drawing.room import Drew, ExquisiteCorpse, Scene, Start, TurnDone, Undid, YourTurn
 
 Open = Callable[..., Any]
 
@@ -24,10 +24,10 @@ HIDDEN = Stroke(2, 10, [(300, 50), (400, 60)])
 
 
 async def scene(client: Any, phase: str) -> Scene:
-    while True:
-        newest: Scene = await client.receive(Scene)
-        if newest.phase == phase:
-            return newest
+    """Wait until a client mirrors a scene of this phase, and return the scene."""
+    await client.wait_state(lambda state: state.scene.phase == phase)
+    newest: Scene = client.state[ExquisiteCorpse.scene]
+    return newest
 
 
 @seeds(200)
@@ -52,8 +52,8 @@ async def test_a_round_with_a_timeout_and_a_leaving(edge_room: Open, edge_seed: 
     assert (await dan.receive(YourTurn)).part == "feet"
     assert trio.current_time() - started == pytest.approx(76)
     dan.send(TurnDone())
-    revealed = await dan.receive(Revealed)
-    assert [(part.name, part.by, part.strokes) for part in revealed.parts] == [
+    revealed = await scene(dan, "revealed")
+    assert [(part.name, part.by, part.strokes) for part in revealed.figure] == [
         ("head", "ana", [LINE, HIDDEN]),
         ("chest", "ben", [HIDDEN]),
         ("legs", "cyn", [LINE]),
@@ -86,8 +86,9 @@ async def test_an_hour_of_play(edge_room: Open) -> None:
         nursery.start_soon(draw_slowly)
         nursery.start_soon(draw_nothing)
         while trio.current_time() < 3600:
-            assert [part.strokes for part in (await ana.receive(Revealed)).parts] == [[LINE], []]
+            assert [part.strokes for part in (await scene(ana, "revealed")).figure] == [[LINE], []]
             rounds += 1
+            await scene(ana, "gathering")
         nursery.cancel_scope.cancel()
     assert rounds == math.ceil((3600 - 15 - 75) / (15 + 75 + 12)) + 1
 
@@ -122,7 +123,7 @@ async def test_a_reload_in_the_middle_of_a_turn(edge_room: Open) -> None:
     page.send(TurnDone())
     await ben.receive(YourTurn)
     ben.send(TurnDone())
-    assert (await ben.receive(Revealed)).parts[0].strokes == [LINE, LINE]
+    assert (await scene(ben, "revealed")).figure[0].strokes == [LINE, LINE]
 
 
 async def test_joining_late_means_watching(edge_room: Open) -> None:
@@ -142,9 +143,9 @@ async def test_joining_late_means_watching(edge_room: Open) -> None:
     ana.send(TurnDone())
     await ben.receive(YourTurn)
     ben.send(TurnDone())
-    await cyn.receive(Revealed)
+    await scene(cyn, "revealed")
     (dan,) = await room.join("dan")
-    await dan.receive(Revealed)
+    assert dan.state.scene.figure == cyn.state.scene.figure
     await trio.sleep(13)
     ana.send(Start())
     await trio.sleep(75 * 2 + 1)

@@ -5,7 +5,7 @@ import { drawFigure, drawStrokes, PALETTE, Pen, STRIP, WIDTH } from "./pen.js";
 /**
  * @typedef {import("./pen.js").Stroke} Stroke
  * @typedef {{number: number, name: string, connected: boolean, part: string, state: string}} Sitter
- * @typedef {{phase: "waiting" | "gathering" | "drawing" | "revealed", players: Sitter[], seconds: number, of_seconds: number}} Scene
+ * @typedef {{phase: "waiting" | "gathering" | "drawing" | "revealed", players: Sitter[], until: number, of_seconds: number, figure: Part[]}} Scene
  * @typedef {{name: string, by: string, strokes: Stroke[]}} Part
  */
 
@@ -19,10 +19,7 @@ const closedDialog = /** @type {HTMLDialogElement} */ ($("closed"));
 const figureCanvas = /** @type {HTMLCanvasElement} */ ($("figure"));
 /** @type {Scene | null} */
 let scene = null;
-/** @type {Part[]} */
-let figure = [];
 let myTurn = false;
-let phaseEnds = 0;
 const pen = new Pen(/** @type {HTMLCanvasElement} */ ($("canvas")), (stroke) => room?.send("drew", { stroke }));
 
 // --- the entrance
@@ -50,17 +47,15 @@ function enter(table, name) {
   // each tab is a player of its own, so that one person can try the game in several tabs
   room = join(`rooms/drawing/${encodeURIComponent(table)}`, { name, session: "tab" });
   room.on("$status", showState);
-  room.on("$welcome", ({ resumed }) => {
+  room.on("$welcome", () => {
     location.hash = table;
     remember("sessionStorage", "table", table);
     $("complaint").textContent = "";
     $("room").textContent = table;
     document.body.dataset.view = "table";
-    if (!resumed) figure = [];
   });
-  room.on("scene", showScene);
+  room.watch((state) => state.scene, showScene);
   room.on("your:turn", beginTurn);
-  room.on("revealed", ({ parts }) => { figure = parts; });
 }
 
 /** @param {string} state */
@@ -103,7 +98,6 @@ $("share").addEventListener("click", async () => {
 /** @param {Scene} newest */
 function showScene(newest) {
   scene = newest;
-  phaseEnds = performance.now() + scene.seconds * 1000;
   const drawer = scene.players.find((player) => player.state === "drawing");
   myTurn = scene.phase === "drawing" && drawer?.number === room?.number;
   if (!myTurn) pen.lock();
@@ -115,8 +109,8 @@ function showScene(newest) {
   $("start").hidden = scene.phase !== "gathering";
   $("paper").hidden = $("tools").hidden = !myTurn;
   $("idle").hidden = myTurn || scene.phase === "revealed";
-  const unfolding = scene.phase === "revealed" && figure.length > 0;
-  if (unfolding && $("unfolded").hidden) showFigure();
+  const unfolding = scene.phase === "revealed" && scene.figure.length > 0;
+  if (unfolding && $("unfolded").hidden) showFigure(scene.figure);
   $("unfolded").hidden = !unfolding;
 }
 
@@ -200,7 +194,8 @@ function choice(kind, label, property, value, pressed, choose) {
 
 // --- the figure
 
-function showFigure() {
+/** @param {Part[]} figure */
+function showFigure(figure) {
   drawFigure(figureCanvas, figure.map(({ strokes }) => strokes));
   $("credits").textContent = figure.map(({ name, by }) => `${name}: ${by}`).join("  ·  ");
 }
@@ -222,7 +217,7 @@ setInterval(() => {
   const clock = /** @type {HTMLElement} */ (document.querySelector(".clock"));
   clock.hidden = !scene?.of_seconds;
   if (!scene?.of_seconds) return;
-  const left = Math.max(0, (phaseEnds - performance.now()) / 1000);
+  const left = Math.max(0, scene.until - (room?.now() ?? 0));
   $("seconds").textContent = String(Math.ceil(left));
   clock.classList.toggle("hurry", left < 10 && scene.phase === "drawing");
   const ring = /** @type {SVGElement} */ (clock.querySelector(".left"));
