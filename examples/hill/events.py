@@ -94,19 +94,20 @@ class Facts:
     """The discs that came to rest in this tick, with their positions."""
 
 
-@edge.event("score", delivery="latest")
+@attrs.define
 class Score:
-    """The state of the round."""
+    """The state of the round, which all pages mirror."""
 
-    phase: Phase
-    until: float
+    phase: Phase = "won"
+    until: float = 0.0
     """The time at which this phase ends, in seconds on the room's clock."""
-    points: list[tuple[int, int]]
+    points: dict[str, int] = attrs.field(factory=dict)
     """The points of each disc, by its number."""
-    winner: str
-    bots: int
+    winner: str = ""
+    bots: int = 0
+    """The wanted number of bots while people play."""
 
 
 FromPlayer: TypeAlias = Steer | Bots | Look
-ToPlayer: TypeAlias = Board | Joined | Left | Facts | Score
+ToPlayer: TypeAlias = Board | Joined | Left | Facts
 Player: TypeAlias = edge.Player[FromPlayer, ToPlayer]

@@ -64,20 +64,19 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
     """King of the hill, for up to forty players."""
 
     seats = edge.Seats(maximum=40, grace=15)
+    score = edge.shared(Score)
 
     round_seconds = 90.0
     pause_seconds = 8.0
     bots = 4
-    """The wanted number of bots while people play."""
+    """The number of bots at first; `score` has the number that is wanted now."""
 
     def __init__(self) -> None:
         self.tick = 0
         self.due = 0.0
         self.pilots: dict[int, Pilot] = {}
         self.begins = False
-        self.phase: Phase = "won"
-        self.until = 0.0
-        self.winner = ""
+        self.score.bots = self.bots
 
     def admit(self, applicant: edge.Applicant) -> None:
         name = applicant.name
@@ -91,14 +90,12 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
 
     def greet(self, player: Player) -> None:
         player.send(self.board())
-        player.send(self.score())
 
     async def player(self, player: Player) -> None:
         async for event in player:
             match event:
                 case Bots(count):
-                    self.bots = count
-                    self.broadcast(self.score())
+                    self.score.bots = count
                 case Look():
                     pilot = self.pilots.get(player.number)
                     if pilot is not None and self.now() >= pilot.shown_at + LOOK_SECONDS:
@@ -117,7 +114,7 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
         """Adjust the number of bots repeatedly: no bots without people, and fewer bots if people need the seats."""
         while True:
             people = sum(not player.session.bot for player in self.players)
-            crew.fill(min(self.bots, max(0, self.seats.maximum - people - KEPT_FREE)) if people else 0)
+            crew.fill(min(self.score.bots, max(0, self.seats.maximum - people - KEPT_FREE)) if people else 0)
             await trio.sleep(CREW_SECONDS)
 
     async def play(self) -> None:
@@ -127,10 +124,10 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
             self.show("playing", self.round_seconds)
             while True:
                 await trio.sleep(SCORE_SECONDS)
-                self.broadcast(self.score())
+                self.show_points()
         if round.outcome is edge.Outcome.TIMEOUT and self.pilots:
             best = max(self.pilots.values(), key=lambda pilot: (pilot.score, -pilot.disc.number))
-            self.winner = best.player.name
+            self.score.winner = best.player.name
             self.show("won", self.pause_seconds)
             await trio.sleep(self.pause_seconds)
 
@@ -144,7 +141,7 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
                 continue
             moved = self.steer()
             happenings = step([pilot.disc for _, pilot in sorted(self.pilots.items())])
-            if self.phase == "playing":
+            if self.score.phase == "playing":
                 for pilot in self.pilots.values():
                     pilot.score += POINTS * nearness(pilot.disc) ** 2 * tick.dt
             still = [(disc.number, disc.x, disc.y) for disc in happenings.still]
@@ -200,13 +197,12 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
         return due[-1]
 
     def show(self, phase: Phase, seconds: float) -> None:
-        """Begin a phase of this many seconds, and broadcast the score."""
-        self.phase, self.until = phase, self.now() + seconds
-        self.broadcast(self.score())
+        """Begin a phase of this many seconds."""
+        self.score.phase, self.score.until = phase, self.now() + seconds
+        self.show_points()
 
-    def score(self) -> Score:
-        points = [(number, int(pilot.score)) for number, pilot in self.pilots.items()]
-        return Score(self.phase, self.until, points, self.winner, self.bots)
+    def show_points(self) -> None:
+        self.score.points = {str(number): int(pilot.score) for number, pilot in self.pilots.items()}
 
     def board(self, *, begins: bool = False) -> Board:
         pilots = sorted(self.pilots.items())

@@ -18,7 +18,7 @@ import edge
 from edge.protocol.messages import Event
 from edge.protocol.outgoing import Outgoing
 from edge.testing import open_rooms, run_virtual, seeds
-from examples.hill.events import Board, Bots, Facts, Joined, Left, Look, Score, Steer
+from examples.hill.events import Board, Bots, Facts, Joined, Left, Look, Steer
 from examples.hill.physics import HZ, Disc, step
 from examples.hill.room import Hill
 
@@ -289,14 +289,13 @@ async def test_the_round_has_a_winner(edge_room: Open) -> None:
     ana.send(Steer([(room.room.tick + 1, -100, 0)]))
     await trio.sleep(0.7)
     ana.send(Steer([(room.room.tick + 1, 0, 0)]))
-    while (score := await ben.receive(Score)).phase != "won":
-        pass
+    await ben.wait_state(lambda state: state.score.phase == "playing")
+    await ben.wait_state(lambda state: state.score.phase == "won")
+    score = ben.state[Hill.score]
     assert score.winner == "ana"
     assert trio.current_time() == pytest.approx(90, abs=1)
-    points = dict(score.points)
-    assert points[0] > 3 * points[1] > 0
-    while (score := await ben.receive(Score)).phase != "playing":
-        pass
+    assert score.points["0"] > 3 * score.points["1"] > 0
+    await ben.wait_state(lambda state: state.score.phase == "playing")
     assert trio.current_time() == pytest.approx(98, abs=1)
     await trio.sleep(0.1)
     assert [(pilot.disc.x, round(pilot.score)) for pilot in room.room.pilots.values()] == [

@@ -4,7 +4,7 @@ import { Controls } from "./controls.js";
 import { Game } from "./game.js";
 import { colorOf, View } from "./view.js";
 
-/** @typedef {{phase: "playing" | "won", until: number, points: [number, number][], winner: string, bots: number}} Score */
+/** @typedef {{phase: "playing" | "won", until: number, points: Record<string, number>, winner: string, bots: number}} Score */
 
 const FIRST_BOARD = "main";
 
@@ -61,7 +61,7 @@ function enter(board, name) {
   room.on("joined", (joined) => game.joined(joined));
   room.on("left", (left) => game.left(left));
   room.on("facts", (facts) => game.facts(facts));
-  room.on("score", (newest) => { score = newest; showScore(newest); });
+  room.watch((state) => state.score, (newest) => { score = newest; showScore(newest); });
 }
 
 /** @param {string} state */
@@ -100,7 +100,8 @@ $("leave").addEventListener("click", () => {
 
 /** @param {Score} score */
 function showScore({ phase, points, winner, bots }) {
-  const best = [...points].sort((one, other) => other[1] - one[1] || one[0] - other[0]);
+  const best = Object.entries(points).map(([number, count]) => [Number(number), count]);
+  best.sort((one, other) => other[1] - one[1] || one[0] - other[0]);
   const shown = best.slice(0, 5);
   const mine = best.findIndex(([number]) => number === room?.number);
   if (mine >= 5) shown.push(best[mine]);
