@@ -26,6 +26,7 @@ from ..rooms.ledger import Member
 from ..rooms.records import MessageTable, PlayerRecord, RecoveredPlayer
 from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
+from .documents import DocumentRecorder, combine, restore_documents
 
 # One entry in this many is whole, which means that it has the complete state of the room. The other entries have only
 # changes.
@@ -54,6 +55,8 @@ class JournalEntry:
     """The facts given to `Room.persist` since the previous entry, each as its name and its body."""
     options: Any = None
     """In a whole entry: the join options with which the room was opened, as plain data."""
+    documents: dict[str, dict[str, list[Any]]] = attrs.field(factory=dict)
+    """The changes of the shared documents: see `DocumentRecorder.record`."""
 
 
 @attrs.frozen
@@ -81,6 +84,9 @@ class RoomJournal(Journal):
         self.changes: int = 0
         """The number of changes since the newest entry."""
         self._notify = notify
+        self._documents = DocumentRecorder(room)
+        if room.kind.persists_documents and room.sharing is not None:
+            room.sharing.on_step = self.mark_changed
         self._facts: list[Any] = []
         self._changed: set[Member] = set()
         """The players whose records the next entry has to contain."""
@@ -176,6 +182,7 @@ class RoomJournal(Journal):
             state=self._state() if whole or not room.kind.facts.by_class else None,
             facts=[] if whole else [[event_type(type(fact)).name, unstructure(fact)] for fact in facts],
             options=room.opening.options if whole else None,
+            documents=self._documents.record(whole=whole),
         )
         data = MESSAGEPACK.encode(unstructure(entry))
         assert isinstance(data, bytes)
@@ -183,7 +190,9 @@ class RoomJournal(Journal):
         return Draft(data, whole=whole)
 
     def _state(self) -> Any:
-        """Call the author's `snapshot`, and return the result as plain data."""
+        """Call the author's `snapshot`, if there is one, and return the result as plain data."""
+        if not self.room.kind.has_snapshot:
+            return None
         return unstructure(decided("snapshot()", self.room.facade.snapshot()), self.room.kind.state_class)
 
     def note_written(self) -> None:
@@ -260,6 +269,8 @@ class Recovery:
     """The join options with which the room was opened, as plain data."""
     players: dict[str, RecoveredPlayer] = attrs.field(factory=dict)
     """The players, by the ids of their sessions."""
+    documents: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+    """The shared documents, by the id of their player's session and by name; "" has the documents of the room."""
 
 
 def read_entries(entries: Sequence[bytes]) -> Recovery:
@@ -277,6 +288,7 @@ def read_entries(entries: Sequence[bytes]) -> Recovery:
         if entry.state is not None:
             recovery.state = entry.state
         recovery.facts += entry.facts
+        combine(recovery.documents, entry.documents)
         for session in entry.left:
             recovery.players.pop(session, None)
         messages = [Outgoing(from_plain(plain)) for plain in entry.messages]
@@ -297,9 +309,6 @@ def restore(room: RoomRuntime, recovery: Recovery, restore_player: Callable[[Rec
     Args:
       restore_player: adds a player to the room.
 
-    Args:
-      restore_player: adds a player to the room.
-
     Raises:
       Exception: the author's `restore` or `apply` raised this exception, or the state or a fact does not fit its class.
     """
@@ -307,9 +316,11 @@ def restore(room: RoomRuntime, recovery: Recovery, restore_player: Callable[[Rec
     room.ledger.reserve(player.record.number for player in recovery.players.values())
     for player in recovery.players.values():
         restore_player(player)
-    cls = room.kind.state_class
-    state = recovery.state if cls is None else structure(recovery.state, cls)
-    decided("restore()", room.facade.restore(state))
+    restore_documents(room, recovery.documents)
+    if room.kind.has_snapshot:
+        cls = room.kind.state_class
+        state = recovery.state if cls is None else structure(recovery.state, cls)
+        decided("restore()", room.facade.restore(state))
     for name, body in recovery.facts:
         decided("apply()", room.facade.apply(structure(body, room.kind.facts.by_name[name].cls)))
 

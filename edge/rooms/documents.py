@@ -117,6 +117,8 @@ class DocumentKind:
     mirrored: MirroredDocument
     """The document as clients know it. With a view, its class is the class that the view returns."""
     differ: Differ
+    recorder: Differ
+    """Compares the document itself, for the journal."""
 
 
 @overload
@@ -172,7 +174,7 @@ def _document_kind(room: type[Any], name: str, declared: Declared, rename: Renam
     sent = declared.cls if view is None else _seen_class(where, view)
     (mirrored,) = mirrored_documents({name: sent}, rename)
     each = isinstance(declared, SharedDocuments)
-    return DocumentKind(name, declared.cls, each, view, mirrored, Differ(sent, rename))
+    return DocumentKind(name, declared.cls, each, view, mirrored, Differ(sent, rename), Differ(declared.cls, ""))
 
 
 def mirrored_documents(documents: Mapping[str, type[Any]], rename: Rename) -> tuple[MirroredDocument, ...]:

@@ -38,7 +38,17 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "apply": ("fact",),
 }
 SECONDS = ("setup_seconds", "authorize_seconds", "cleanup_seconds")
-SETTINGS = ("seats", "restarts", "when_cut_off", "facts", "rename", "join_options", "patch_seconds", *SECONDS)
+SETTINGS = (
+    "seats",
+    "restarts",
+    "when_cut_off",
+    "facts",
+    "rename",
+    "join_options",
+    "patch_seconds",
+    "persistent",
+    *SECONDS,
+)
 
 
 @attrs.frozen(eq=False)
@@ -55,7 +65,11 @@ class RoomKind:
     state_class: type[Any] | None
     """The attrs class that `Room.snapshot` returns, read from its annotation; None for plain data."""
     persistent: bool
-    """True if the class defines `snapshot`, so that another server can restore the room."""
+    """True if another server can restore the room."""
+    has_snapshot: bool
+    """True if the class defines `snapshot`."""
+    persists_documents: bool
+    """See `Room.persistent`."""
     restarts: Restarts
     continues_without_broker: bool
     """True if the room continues while its server cannot reach the broker: see `Room.when_cut_off`."""
@@ -92,14 +106,16 @@ class RoomKind:
         is_generic = unresolved(receives) or unresolved(sends)
         if is_generic and not getattr(room, "__parameters__", ()):
             raise TypeError(f"{room.__name__} does not say which events it has: {NO_EVENTS}")
-        persistent = room.snapshot is not base.snapshot
+        has_snapshot = room.snapshot is not base.snapshot
         kind = cls(
             class_name=room.__name__,
             receives=_vocabulary(None if is_generic else receives, room.rename),
             sends=_vocabulary(None if is_generic else sends, room.rename),
             facts=_vocabulary(room.facts),
-            state_class=_state_class(room) if persistent else None,
-            persistent=persistent,
+            state_class=_state_class(room) if has_snapshot else None,
+            has_snapshot=has_snapshot,
+            persists_documents=room.persistent,
+            persistent=has_snapshot or room.persistent,
             restarts=room.restarts,
             continues_without_broker=room.when_cut_off == "continue",
             documents=() if is_generic else document_kinds(room, room.rename),
@@ -180,6 +196,8 @@ def _check_members(room: type[Any], base: type[Any]) -> None:
     check_rename(room.__name__, room.rename)
     if room.join_options is not None:
         check_options_class(room.join_options, f"{room.__name__}.join_options", room.rename)
+    if type(room.persistent) is not bool:
+        raise TypeError(f"{room.__name__}.persistent is {room.persistent!r:.60}: make it True or False")
     if type(room.patch_seconds) not in (int, float) or not 0 <= room.patch_seconds < math.inf:
         raise TypeError(f"{room.__name__}.patch_seconds is {room.patch_seconds!r:.60}: make it a number of seconds")
     for name in SECONDS:
@@ -192,6 +210,10 @@ def _check_pairs(room: type[Any], base: type[Any]) -> None:
     """Check that a class has both `snapshot` and `restore` or neither, and that it has `apply` if it has `facts`."""
     if (room.snapshot is base.snapshot) != (room.restore is base.restore):
         raise TypeError(f"{room.__name__} has only one of snapshot and restore: a persistent room needs both")
+    if room.persistent and not document_kinds(room, room.rename):
+        raise TypeError(
+            f"{room.__name__} is persistent, but declares no shared documents: use edge.shared, or snapshot"
+        )
     if room.facts is not None and room.apply is base.apply:
         raise TypeError(f"{room.__name__} has facts but no apply: define apply, which changes the state by a fact")
 

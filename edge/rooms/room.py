@@ -91,6 +91,12 @@ class Room(Generic[FromPlayer, ToPlayer]):
     defaults of the class. Options that do not fit are refused as ``bad_options``.
     """
 
+    persistent: ClassVar[bool] = False
+    """True if the shared documents are the whole state of the room. In a cluster, another server can then restore the
+    room with its seats and documents, without `snapshot` and `restore`. A room with `snapshot` is always persistent;
+    this setting then adds its documents.
+    """
+
     patch_seconds: ClassVar[float] = 0
     """The seconds between two patches of the shared documents.
 

@@ -74,6 +74,8 @@ class Sharing:
         """The members with a connection, and what only they have: of documents with a view, and of their own."""
         self._entering: dict[Member, None] = {}
         """The members with a new connection, which has got no documents yet."""
+        self.on_step: Callable[[], object] | None = None
+        """Called after each step of the room's code, for a journal; None if there is none."""
         self._versions = 0
         self.held: int = 0
         """The number of open `hold` blocks."""
@@ -155,7 +157,7 @@ class Sharing:
 
     def note_step(self) -> None:
         """Compare the documents soon, because code of the room has run."""
-        if not self._due and (self._receivers or self._entering):
+        if not self._due and (self._receivers or self._entering or self.on_step is not None):
             self._due = True
             self._wake_up.wake()
 
@@ -169,6 +171,8 @@ class Sharing:
             if not self._due:
                 await self._wake_up.wait()
             self.flush()
+            if self.on_step is not None:
+                self.on_step()
             if self._patch_seconds:
                 await trio.sleep(self._patch_seconds)
 

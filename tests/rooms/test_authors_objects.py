@@ -17,7 +17,7 @@ from tests.rooms.quiet import Quiet, Verdict
 MEMBERS: dict[type[Any], str] = {
     edge.Room: "admit apply at authorize authorize_seconds broadcast changing cleanup_seconds close closing every"
     " facts fence greet has_round join_options kind listen lock name names now open_round patch_seconds"
-    " persist player players publish random rename reset restarts restore run seats setup setup_seconds"
+    " persist persistent player players publish random rename reset restarts restore run seats setup setup_seconds"
     " share shielded_cleanup snapshot ticks unlock wait_closed when_cut_off",
     edge.Player: "answering ask connected ending kick latest left listen name number options receive refuse reply"
     " restored send session shielded_cleanup",

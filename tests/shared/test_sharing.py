@@ -469,3 +469,68 @@ def test_a_pace_that_is_no_number_of_seconds() -> None:
 
         class Mistaken(Busy):
             patch_seconds = -1
+
+
+class Saved(edge.Room[Bet | Move, Betted]):
+    """A room whose whole state is shared."""
+
+    persistent = True
+    table = edge.shared(Table)
+    hand = edge.shared(Hand, each=True)
+    world = edge.shared(World, view=near)
+
+    async def player(self, player: edge.Player[Bet | Move, Betted]) -> None:
+        if not player.restored:
+            self.hand[player].cards.append(f"card of {player.name}")
+        async for event in player:
+            match event:
+                case Bet(amount):
+                    self.table.pot += amount
+                    self.hand[player].cards.append(f"{amount}")
+                    player.reply(event, Betted(self.table.pot))
+                case Move(to):
+                    self.world.positions[player.name] = to
+
+
+def make_saved(broker: Broker) -> edge.App:
+    sessions = edge.Sessions(keys=edge.Keys("a secret of two servers under test"))
+    return edge.App({"saved": Saved}, cluster=edge.Cluster(broker), sessions=sessions)
+
+
+@seeds(20)
+async def test_another_server_restores_the_documents(edge_app: EdgeApp) -> None:
+    """A room with `persistent` continues on another server with its documents and seats, and each mirror with it."""
+    app = await edge_app(make_saved, servers=2)
+    ana = await app.join("/rooms/saved/one", name="ana", server=0)
+    ben = await app.join("/rooms/saved/one", name="ben", server=1)
+    for amount in range(1, 4):
+        assert (await ana.request(Bet(amount), Betted)).pot == sum(range(amount + 1))
+    ben.send(Move(7))
+    await ana.wait_state(lambda state: state.world.positions == {"ben": 7})
+    await trio.sleep(1)
+    (home,) = [server for server in (0, 1) if app.rooms(server)]
+    await app.stop(home)
+    for client in (ana, ben):
+        await client.resume(server=1 - home)
+        assert client.welcome is not None
+        assert client.welcome.resumed
+    assert ana.state.table.pot == 6
+    assert ana.state.hand.cards == ["card of ana", "1", "2", "3"]
+    assert ben.state.hand.cards == ["card of ben"]
+    assert ben.state.world.positions == {"ben": 7}
+    assert (await ben.request(Bet(4), Betted)).pot == 10
+    await ana.wait_state(lambda state: state.table.pot == 10)
+    await app.start(home)
+
+
+def test_a_persistent_room_needs_something_to_restore() -> None:
+    """A room class with `persistent`, and without documents, is an error at the definition."""
+    with pytest.raises(TypeError, match="declares no shared documents"):
+
+        class Nothing(edge.Room[Bet, Betted]):
+            persistent = True
+
+    with pytest.raises(TypeError, match="make it True or False"):
+
+        class Odd(Saved):
+            persistent = 1  # type: ignore[assignment]
