@@ -14,6 +14,7 @@ import ssl
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,6 +22,7 @@ import trio
 
 from .cluster.broker.broker import Broker
 from .errors import BrokerDown
+from .export import export_typescript
 from .server.app import App, site_of
 from .server.logs import JsonFormatter
 from .server.serve import serve
@@ -45,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if hasattr(options, "room"):
         return _soak(parser, options)
+    if hasattr(options, "check"):
+        return _export(parser, options)
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if options.log_level != "debug":
         logging.getLogger("coredis").setLevel(logging.CRITICAL)  # edge itself logs each outage of Redis once
@@ -108,7 +112,34 @@ def _parser() -> argparse.ArgumentParser:
     soak.add_argument("--hours", type=_duration, default=24, help="hours of virtual time (default: 24)")
     soak.add_argument("--seed", type=int, default=0, help="seed of the random scripts (default: 0)")
     soak.add_argument("--play", metavar="module:function", help="async function that plays each Client")
+    export = commands.add_parser("export", help="write the events and shared documents of an app for other languages")
+    formats = export.add_subparsers(required=True, metavar="format")
+    typescript = formats.add_parser("typescript", help="write a TypeScript module")
+    typescript.add_argument("app", metavar="module:app", help="the App")
+    typescript.add_argument("-o", "--output", metavar="FILE", help="the file to write (default: standard output)")
+    typescript.add_argument(
+        "--check", action="store_true", help="write nothing, and fail if the file is not what would be written"
+    )
     return parser
+
+
+def _export(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    """Run ``edge export typescript``: write a TypeScript module, or compare it with a file."""
+    if options.check and options.output is None:
+        parser.exit(2, "edge: --check needs --output, the file to compare\n")
+    try:
+        text = export_typescript(find_app(options.app).directory.kinds)
+        if options.output is None:
+            print(text, end="")
+        elif options.check:
+            path = Path(options.output)
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                parser.exit(1, f"edge: {options.output} is not up to date: run the command without --check\n")
+        else:
+            Path(options.output).write_text(text, encoding="utf-8")
+    except (ImportError, AttributeError, TypeError, ValueError, OSError) as exc:
+        parser.exit(2, f"edge: {exc}\n")
+    return 0
 
 
 def _set_cluster(site: Site, options: argparse.Namespace) -> None:

@@ -35,6 +35,7 @@ LAYERS = [
     "monitor",
     "testing",
     "workers",
+    "export",
     "cli",
     "__main__",
 ]

@@ -1,0 +1,162 @@
+"""TypeScript for the types that can travel: an interface for each class, with its names on the wire."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import json
+import re
+import typing
+from typing import Any, Literal
+
+import attrs
+
+from .field_kinds import (
+    REGISTERED,
+    TAG,
+    Json,
+    Rename,
+    fields_of,
+    is_named_tuple,
+    is_object,
+    is_typed_dict,
+    is_union,
+    items_of,
+    required_items,
+    resolve,
+    tag_of,
+    tagged_members,
+    wire_name,
+)
+
+SCALARS: dict[Any, str] = {
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    str: "string",
+    bytes: "string",
+    type(None): "null",
+    None: "null",
+    Json: "Json",
+}
+JSON_TYPE = "export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };"
+
+
+@attrs.define
+class _Interface:
+    name: str
+    cls: Any
+    rename: Rename
+    sent_only: bool
+    """True if only clients send objects of the class. They may leave out fields with a default."""
+
+
+class Interfaces:
+    """Collects the interfaces of all classes to which a set of types refers."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Any, Rename], _Interface] = {}
+        self._names: set[str] = {"Json"}
+        self._uses_json = False
+
+    def reserve(self, name: str) -> str:
+        """Return a name for a declaration: the given name, with a number if it is taken."""
+        free, number = name, 2
+        while free in self._names:
+            free, number = f"{name}{number}", number + 1
+        self._names.add(free)
+        return free
+
+    def reference(self, declared: Any, rename: Rename, *, sent: bool) -> str:
+        """Return the TypeScript of a type, and collect the classes to which it refers.
+
+        Args:
+          rename: the names of fields on the wire: see `event`.
+          sent: True for a type whose values clients send.
+        """
+        cls = resolve(declared)
+        origin, args = typing.get_origin(cls), typing.get_args(cls)
+        if cls in SCALARS:
+            self._uses_json |= cls is Json
+            return SCALARS[cls]
+        if cls in REGISTERED:
+            return self.reference(REGISTERED[cls].plain, rename, sent=sent)
+        if is_object(cls) or is_typed_dict(cls):
+            return self._named(cls, rename, sent=sent)
+        if is_named_tuple(cls):
+            return self._tuple([kind for _, kind in items_of(cls)], rename, sent=sent)
+        if isinstance(cls, type) and issubclass(cls, enum.Enum):
+            return " | ".join(json.dumps(member.value) for member in cls)
+        if origin is Literal:
+            return " | ".join(json.dumps(value) for value in args)
+        if is_union(cls):
+            return " | ".join(self._members(cls, rename, sent=sent))
+        if origin is dict:
+            return f"Readonly<Record<string, {self.reference(args[1], rename, sent=sent)}>>"
+        if origin is tuple and Ellipsis not in args:
+            return self._tuple(args, rename, sent=sent)
+        return f"ReadonlyArray<{self.reference(args[0], rename, sent=sent)}>"
+
+    def declarations(self) -> list[str]:
+        """Return the declarations of all collected classes, in alphabetical order."""
+        written: dict[str, str] = {}
+        while len(written) < len(self._found):  # writing an interface may collect further classes
+            for each in [*self._found.values()]:
+                if each.name not in written:
+                    written[each.name] = self._declaration(each)
+        fresh = {each.name: self._declaration(each) for each in self._found.values()}  # all directions are known now
+        return [*([JSON_TYPE] if self._uses_json else []), *(fresh[name] for name in sorted(fresh))]
+
+    def _tuple(self, kinds: typing.Iterable[Any], rename: Rename, *, sent: bool) -> str:
+        return f"readonly [{', '.join(self.reference(kind, rename, sent=sent) for kind in kinds)}]"
+
+    def _members(self, cls: Any, rename: Rename, *, sent: bool) -> list[str]:
+        tagged = tagged_members(cls)
+        members = []
+        for each in typing.get_args(cls):
+            text = self.reference(each, rename, sent=sent)
+            tag = json.dumps(tag_of(resolve(each))) if resolve(each) in tagged else ""
+            members.append(f"({{ readonly {TAG}: {tag} }} & {text})" if tag else text)
+        return members
+
+    def _named(self, cls: Any, rename: Rename, *, sent: bool) -> str:
+        found = self._found.get((cls, rename))
+        if found is None:
+            made = typing.get_origin(cls) or cls
+            arguments = "".join(
+                re.sub(r"\W", "", getattr(each, "__name__", str(each))).title() for each in typing.get_args(cls)
+            )
+            name = self.reserve(made.__name__ + arguments)
+            found = self._found[cls, rename] = _Interface(name, cls, rename, sent_only=sent)
+            self._declaration(found)
+        elif found.sent_only and not sent:
+            found.sent_only = False
+            self._declaration(found)  # the classes of its fields are received, too
+        return found.name
+
+    def _declaration(self, interface: _Interface) -> str:
+        cls, rename, sent = interface.cls, interface.rename, interface.sent_only
+        lines = [*comment_of(cls), f"export interface {interface.name} {{"]
+        if is_typed_dict(cls):
+            needed = required_items(cls)
+            fields = [(name, name not in needed, kind) for name, kind in items_of(cls)]
+        else:
+            fields = [
+                (wire_name(each, rename), sent and not each.required, each.type) for each in fields_of(cls) if each.init
+            ]
+        for name, optional, kind in fields:
+            key = name if re.fullmatch(r"[A-Za-z_$][\w$]*", name) else json.dumps(name)
+            lines.append(f"  readonly {key}{'?' if optional else ''}: {self.reference(kind, rename, sent=sent)};")
+        return "\n".join([*lines, "}"])
+
+
+def comment_of(cls: Any, indent: str = "") -> list[str]:
+    """Return the lines of a comment with the docstring of a class; none if the class has no docstring of its own."""
+    made = typing.get_origin(cls) or cls
+    text = inspect.cleandoc(vars(made).get("__doc__") or "")
+    if not text or text.startswith(f"{made.__name__}("):  # a dataclass gets a docstring by itself
+        return []
+    lines = text.replace("*/", "*\\/").split("\n")
+    if len(lines) == 1:
+        return [f"{indent}/** {lines[0]} */"]
+    return [f"{indent}/**", *(f"{indent} * {line}".rstrip() for line in lines), f"{indent} */"]
