@@ -16,7 +16,13 @@ import pytest
 
 import edge
 from edge.cli import main
+from edge.client.build import SOURCE
 from edge.export import export_typescript
+from examples.board.room import Board
+from examples.drawing.room import ExquisiteCorpse
+from examples.hill.room import Hill
+from examples.monitor.room import Monitor
+from examples.stage.room import Stage
 from tests.client.test_edge_js import GET_NPM, ROOT
 
 T = TypeVar("T")
@@ -269,3 +275,55 @@ def exit_code(arguments: list[str]) -> Any:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     return caught.value.code
+
+
+PAGE = """
+import { join } from "./edge.js";
+import type { Drawing, Board } from "./rooms";
+
+const room = join<Drawing>("/rooms/drawing/one", { name: "ana" });
+room.on("your:turn", ({ part, strokes }) => { const text: string = part; strokes[0].points.map(([x, y]) => x + y); });
+room.on("$status", (status) => console.log(status));
+room.send("drew", { stroke: { color: 1, width: 2, points: [[0, 0]] } });
+room.send("turn:done");
+room.watch((state) => state.scene.players, (players) => players.map(({ name, state }) => `${name} ${state}`));
+const phase: "waiting" | "gathering" | "drawing" | "revealed" = room.state.scene.phase;
+const board = join<Board>("/rooms/board/plans");
+const answer = await board.request("add", { column: "todo", text: "milk" });
+const done: "done" = answer.name;
+const untyped = join("/rooms/any/one", { options: { any: 1 } });
+untyped.on("anything", ({ body }) => body);
+untyped.send("anything", { x: 1 });
+untyped.watch((state) => state.any.thing, (thing) => thing.call());
+"""
+
+MISTAKES = [
+    'room.on("your:trun", () => {});',
+    'room.on("your:turn", ({ parts }) => parts);',
+    'room.send("drwe", { stroke: { color: 1, width: 2, points: [] } });',
+    'room.send("drew", { stroke: { colour: 1, width: 2, points: [] } });',
+    'room.send("drew", {});',
+    "room.watch((state) => state.scenes, () => {});",
+    "room.state.scene.phase = 'drawing';",
+    'const wrong: "over" = room.state.scene.phase;',
+    'board.request("add", { column: "later", text: "milk" });',
+    'join<Drawing>("/rooms/drawing/one", { options: { seats: 2 } });',
+]
+
+
+def test_a_page_with_the_types_of_its_room(program: Callable[[str, str], str], tmp_path: Path) -> None:
+    """tsc accepts a page that uses its rooms as they are, and finds each mistake in an event, a field or a document."""
+    program(str(TSC), GET_NPM)
+    kinds = {"drawing": ExquisiteCorpse, "hill": Hill, "board": Board, "stage": Stage, "monitor": Monitor}
+    (tmp_path / "rooms.ts").write_text(export_typescript(kinds))
+    for module in SOURCE.glob("*.js"):
+        (tmp_path / module.name).write_text(module.read_text())
+    libraries = "es2023,dom,dom.iterable,dom.asynciterable"
+    options = ["--allowJs", "--noEmit", "--strict", "--target", "es2022", "--module", "esnext", "--lib", libraries]
+    options += ["--moduleResolution", "bundler"]
+    (tmp_path / "game.ts").write_text(PAGE)
+    marked = "".join(f"// @ts-expect-error\n{mistake}\n" for mistake in MISTAKES)
+    (tmp_path / "mistakes.ts").write_text(PAGE + marked)
+    command = [str(TSC), *options, str(tmp_path / "game.ts"), str(tmp_path / "mistakes.ts")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout

@@ -16,13 +16,16 @@ import { bytesOf, checkEventName, encode, ProtocolError } from "./wire.js";
 /** @typedef {import("./session_key.js").Key} Key */
 /** @typedef {import("./wire.js").Welcome} Welcome */
 /** A problem: its identifier, a sentence about it, and the name of the event. @typedef {{problem: string, message: string, about: string}} Refusal */
+/** @typedef {import("./types.js").RoomTypes} RoomTypes */
+/** @template {RoomTypes} K @typedef {import("./types.js").Received<K>} Received */
 /**
  * @typedef {{name?: string, options?: object, create?: "if needed" | "never" | "only", key?: Key, session?: SessionScope,
  *   transports?: TransportKind[]}} JoinOptions
  */
 
 /**
- * A client that connects one player to a room. Make it with `join`.
+ * A client that connects one player to a room. Make it with `join`. In TypeScript, `join<Poker>(...)` makes a `Room<Poker>`, whose
+ * events, documents and options are those of the exported interface `Poker`. Without a type, they are not checked.
  *
  * `on` also accepts names that no event can have:
  * - `$status`: the status of the connection has changed. The handler gets the new status.
@@ -31,6 +34,7 @@ import { bytesOf, checkEventName, encode, ProtocolError } from "./wire.js";
  * - `$outdated`: the room's events have changed since this page first joined. The page should offer a reload.
  * - `$error`: the room refused a message, or messages were lost, or an event has no handler. The last case is reported once for
  *   each name. Without a handler of `$error`, each problem is written to the console once for each name.
+ * @template {RoomTypes} [K=any]
  */
 export class Room {
   /** @type {Map<string, Set<(body: any) => void>>} */
@@ -39,7 +43,7 @@ export class Room {
   #reported = new Set();
   /** @type {ReconnectingConnection} */
   #connection;
-  /** @type {Readonly<Record<string, any>>} */
+  /** @type {any} */
   #state = {};
   /** The number of the newest patch of each shared document. @type {Record<string, number>} */
   #versions = {};
@@ -90,6 +94,7 @@ export class Room {
   /**
    * The room's shared documents, by name: `room.state.table`. Empty until they have arrived. The objects are immutable: a patch
    * replaces the objects in which something has changed, and keeps the others.
+   * @returns {K["state"]}
    */
   get state() { return this.#state; }
 
@@ -97,7 +102,7 @@ export class Room {
    * Call `listener` with a part of the state when it has arrived, and after each patch in which it has changed. Returns a function
    * that ends this.
    * @template T
-   * @param {(state: any) => T} selector returns the part, such as `(state) => state.table.turn`. It must not make new objects, since
+   * @param {(state: K["state"]) => T} selector returns the part, such as `(state) => state.table.turn`. It must not make new objects, since
    *   new objects count as changes
    * @param {(selected: T) => void} listener @returns {() => void}
    */
@@ -139,7 +144,9 @@ export class Room {
 
   /**
    * Call `handler` with the body of each event of this name. Returns a function that removes the handler.
-   * @param {string} name @param {(body: any) => void} handler @returns {() => void}
+   * @template {(keyof K["receives"] & string) | `$${string}`} N
+   * @param {N} name @param {(body: N extends keyof K["receives"] ? K["receives"][N] : any) => void} handler
+   * @returns {() => void}
    */
   on(name, handler) {
     checkFunction(handler);
@@ -168,10 +175,11 @@ export class Room {
    * Send the room an event. While there is no connection, all reliable events and the newest latest event of each key are stored,
    * and volatile events are dropped. A lone surrogate becomes `\ufffd`. Throws a `RangeError` if the event is larger than the
    * room reads.
-   * @param {string} name @param {object} [body] @param {{delivery?: Delivery, key?: string}} [options]
+   * @template {keyof K["sends"] & string} N
+   * @param {N} name @param {K["sends"][N]} [body] @param {{delivery?: Delivery, key?: string}} [options]
    * @returns {boolean} false if the event was dropped, or the room is closed
    */
-  send(name, body = {}, { delivery = "reliable", key = "" } = {}) {
+  send(name, body = /** @type {any} */ ({}), { delivery = "reliable", key = "" } = {}) {
     checkEventName(name);
     if (!["reliable", "latest", "volatile"].includes(delivery)) throw new TypeError(`no such delivery: ${delivery}`);
     if (this.#closed !== null) {
@@ -188,16 +196,18 @@ export class Room {
   /**
    * Send an event as a request. Returns a promise of the room's answer, which is rejected with a `RequestFailed` if the request
    * fails. If the `signal` aborts or the `seconds` have passed, the request is also cancelled in the room.
-   * @param {string} name @param {object} [body] @param {RequestOptions} [options] @returns {Promise<Answer>}
+   * @template {keyof K["sends"] & string} N
+   * @param {N} name @param {K["sends"][N]} [body] @param {RequestOptions} [options] @returns {Promise<Received<K>>}
    */
-  request(name, body = {}, options = {}) { return this.#requests.request(name, body, options); }
+  request(name, body = /** @type {any} */ ({}), options = {}) { return /** @type {any} */ (this.#requests.request(name, /** @type {any} */ (body), options)); }
 
   /**
    * Send an event as a request with many answers: `for await (const { name, body } of room.stream("history"))`. Leaving the
    * loop cancels the request.
-   * @param {string} name @param {object} [body] @param {RequestOptions} [options]
+   * @template {keyof K["sends"] & string} N
+   * @param {N} name @param {K["sends"][N]} [body] @param {RequestOptions} [options] @returns {AsyncIterable<Received<K>>}
    */
-  stream(name, body = {}, options = {}) { return this.#requests.stream(name, body, options); }
+  stream(name, body = /** @type {any} */ ({}), options = {}) { return /** @type {any} */ (this.#requests.stream(name, /** @type {any} */ (body), options)); }
 
   /** Leave the room for good. */
   leave() { this.#connection.close({ code: Code.LEFT, reason: "left" }); }
@@ -224,11 +234,11 @@ export class Room {
   #patch(name, [version, patch, whole]) {
     if (patch !== null) {
       if (version !== this.#versions[name] + 1) throw new ProtocolError(`a patch of ${name} is missing`, Code.MISCOUNT);
-      whole = patched(this.state[name], patch);
+      whole = patched(this.#state[name], patch);
     }
     this.#awaited.delete(name);
     this.#versions[name] = version;
-    this.#state = { ...this.state, [name]: whole };
+    this.#state = { ...this.#state, [name]: whole };
     if (!this.#awaited.size) this.#call("$patch", this.state);
   }
 
@@ -278,11 +288,12 @@ function checkFunction(handler) {
 /**
  * Join a room. The client reconnects whenever the connection is lost, until a code forbids it.
  * @param {string} url `/rooms/<kind>/<name>`, or a whole address
- * @param {JoinOptions} [options] `name`: the name of this player, at most 512 bytes as JSON. `options`: the join options that
+ * @param {JoinOptions & {options?: K["options"]}} [options] `name`: the name of this player, at most 512 bytes as JSON. `options`: the join options that
  *   the room's class declares, at most 1 KiB as JSON. `create`: "never" to join only an open room, "only" to join only a room that
  *   this page opens; by default, the room is opened if needed. `key`: the session's key, or a function that fetches one. `session`: without `key`, "browser" for a session that all tabs share, "tab" for one of this tab alone.
  *   `transports`: the transports to try, best first
- * @returns {Room}
+ * @template {RoomTypes} [K=any]
+ * @returns {Room<K>}
  */
 export function join(url, options) {
   return new Room(url, options);
