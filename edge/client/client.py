@@ -602,12 +602,12 @@ class Client(Generic[Sent, Heard]):
         """Update a mirror. If a patch does not fit, end the connection, because the next one brings whole documents."""
         was_complete = self._mirrors.is_complete
         try:
-            self._mirrors.receive(message)
+            changed = self._mirrors.receive(message)
         except UnfitPatch as exc:
-            raise RemoteProtocolError(f"shared document {message.name[:64]!r}: {exc}", Code.MISCOUNT) from None
-        if self._mirrors.is_complete and not was_complete:
+            raise RemoteProtocolError(f"shared document {message.name[:64]!r}: {exc}", Code.LOST) from None
+        if changed and not was_complete:
             self._set_status(Status.OPEN)
-        else:
+        elif changed:
             self._note_change()
 
     def refuse(self, fault: InvalidEvent) -> None:

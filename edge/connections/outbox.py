@@ -36,9 +36,9 @@ class Outbox:
 
     *Backpressure*: a ``latest`` message replaces the queued message with the same key. A ``volatile`` message is
     dropped while a write waits for the peer, or if the queue is full. Patches of a shared document that come while a
-    write waits become one message with the whole document. All other messages are queued. While a write
-    waits, `on_overfull` is called for each message beyond the bounds. The driver then ends the connection with
-    `Code.OVERFLOW` if the peer does not read soon. Without such a write there are no bounds, because a burst of
+    write waits become one message with the whole document, before all queued messages. All other messages are queued.
+    While a write waits, `on_overfull` is called for each message beyond the bounds. The driver then ends the connection
+    with `Code.OVERFLOW` if the peer does not read soon. Without such a write there are no bounds, because a burst of
     messages does not mean that the peer is slow.
     """
 
@@ -66,7 +66,7 @@ class Outbox:
         self._step_frames, self._step_bytes = limits.step_frames, limits.step_bytes
         self._first: list[Frame] = []
         self._waiting: dict[Hashable, Frame] = {}
-        self._stale: dict[str, Callable[[], Outgoing]] = {}
+        self._stale: dict[str, Callable[[bool], Outgoing]] = {}
         """Shared documents that have changed while a write waits, and the functions that return them whole."""
         self._bytes = 0
         self._number = 0
@@ -91,8 +91,6 @@ class Outbox:
         if message.whole is not None and (self.writing or message.name in self._stale):
             self._stale[message.name] = message.whole
             return
-        if self._stale:
-            self._put_stale()  # first, so that the client gets each change before the events that come after it
         key, waiting = message.key, self._waiting
         if self._json:
             frame, size = message.text, message.size
@@ -112,14 +110,6 @@ class Outbox:
         if not self.ready:
             self.ready = True
             self.notify()
-
-    def _put_stale(self) -> None:
-        stale, self._stale = self._stale, {}
-        for whole in stale.values():
-            frame = whole().frame(self.codec)
-            self._number += 1
-            self._waiting[self._number] = frame
-            self._bytes += size_of(frame)
 
     def put_first(self, *frames: Frame) -> None:
         """Queue frames before all others, without bounds: the welcome, or the messages that a resume repeats."""
@@ -147,9 +137,10 @@ class Outbox:
 
     def take(self) -> list[Frame]:
         """Remove and return all queued frames, in order."""
-        if self._stale:
-            self._put_stale()
         frames = list(self._waiting.values())
+        if self._stale:  # before the events, so that the client has each change at the events that come after it
+            stale, self._stale = [*self._stale.values()], {}
+            frames = [whole(whole is not stale[-1]).frame(self.codec) for whole in stale] + frames
         if self._first:
             frames, self._first = self._first + frames, []
         self._waiting.clear()

@@ -251,6 +251,8 @@ class Patch:
 
     name: str
     body: Any
+    more: bool = False
+    """True if patches of other documents follow that belong to the same change. The client shows them together."""
 
 
 Control = Hello | Welcome | Bye | Ack | Ping
@@ -294,8 +296,8 @@ def to_plain(message: Message) -> list[Any]:
             return [message.sign, body]
         case Bye():
             return [message.sign, unstructure(message)]
-        case Patch(name, body):
-            return [f"^{name}", body]
+        case Patch(name, body, more):
+            return [f"^{name}", body, 1] if more else [f"^{name}", body]
         case Request(name, body, id, seconds):
             return [name, body, id] if seconds is None else [name, body, id, seconds]
         case Reply(name, body, id):
@@ -339,6 +341,8 @@ def from_plain(plain: Any, size: int = 0, ignore_extra: bool = False) -> Message
             return Event(name[1:], body, counted=False, size=size)
         case [str(name), body] if name[:1] == "^":
             return Patch(name[1:], body)
+        case [str(name), body, 1] if name[:1] == "^":
+            return Patch(name[1:], body, more=True)
         case [str(name), body, id] if name[:1].isalpha() and _is_number(id):
             return Request(name, body, id, size=size)
         case [str(name), body, id, seconds] if name[:1].isalpha() and _is_number(id) and _is_duration(seconds):

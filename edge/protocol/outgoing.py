@@ -30,9 +30,10 @@ class Outgoing:
     key: Hashable
     """The key of a ``latest`` event, which replaces the previous event of this key. None for every other message."""
 
-    whole: Callable[[], Outgoing] | None
-    """For a message about a shared document: returns the message with the whole document. If a write waits, the outbox
-    sends that message instead of all patches that come meanwhile. None for every other message."""
+    whole: Callable[[bool], Outgoing] | None
+    """For a message about a shared document: returns the message with the whole document; the argument is
+    `Patch.more`. If a write waits, the outbox sends that message instead of all patches that come meanwhile. None for
+    every other message."""
 
     text: Frame
     """The frame for connections that use JSON."""
@@ -46,7 +47,7 @@ class Outgoing:
         *,
         volatile: bool = False,
         key: Hashable = None,
-        whole: Callable[[], Outgoing] | None = None,
+        whole: Callable[[bool], Outgoing] | None = None,
     ) -> None:
         self.counted = is_counted(message)
         self.volatile = volatile
@@ -95,14 +96,14 @@ def outgoing_event(event: Any, kind: EventType) -> Outgoing:
     return Outgoing(message, key=kind.key_of(event))
 
 
-def outgoing_patch(name: str, body: list[Any], whole: Callable[[], Outgoing]) -> Outgoing:
+def outgoing_patch(name: str, body: list[Any], whole: Callable[[bool], Outgoing], *, more: bool = False) -> Outgoing:
     """Make the message with a patch of a shared document, or with the whole document.
 
     Args:
-      body: see `Patch`.
+      body, more: see `Patch`.
       whole: see `Outgoing.whole`.
     """
-    return Outgoing(Patch(name, body), whole=whole)
+    return Outgoing(Patch(name, body, more), whole=whole)
 
 
 def outgoing_request(event: Any, kind: EventType, id: int, seconds: float | None = None) -> Outgoing:

@@ -38,8 +38,10 @@ class SharedDocument(Mirrorable[S], Generic[D, S]):
         self.cls = cls
         self.view = view
         self.name = ""
+        self.declared_twice = False
 
     def __set_name__(self, room: type[Any], name: str) -> None:
+        self.declared_twice = bool(self.name)
         self.name = name
 
     @overload
@@ -47,12 +49,15 @@ class SharedDocument(Mirrorable[S], Generic[D, S]):
     @overload
     def __get__(self, room: object, cls: type[Any]) -> D: ...
     def __get__(self, room: object | None, cls: type[Any]) -> SharedDocument[D, S] | D:
-        return self if room is None else documents_of(room).common[self.name]
+        if room is None:
+            return self
+        document: D = documents_of(room, self.name).common[self.name]
+        return document
 
     def __set__(self, room: object, document: D) -> None:
         if type(document) is not self.cls:
             raise TypeError(f"{type(room).__name__}.{self.name} is a {self.cls.__name__}, not {document!r:.64}")
-        documents_of(room).common[self.name] = document
+        documents_of(room, self.name).common[self.name] = document
 
 
 class SharedDocuments(Mirrorable[D]):
@@ -61,8 +66,10 @@ class SharedDocuments(Mirrorable[D]):
     def __init__(self, cls: type[D]) -> None:
         self.cls = cls
         self.name = ""
+        self.declared_twice = False
 
     def __set_name__(self, room: type[Any], name: str) -> None:
+        self.declared_twice = bool(self.name)
         self.name = name
 
     @overload
@@ -84,13 +91,21 @@ class PerPlayer(Mapping[Any, D]):
         self._room = room
 
     def __getitem__(self, player: Any) -> D:
-        document: D = own_document(player_member(player), self._declared.name, self._declared.cls)
+        document: D = own_document(self._member(player), self._declared.name, self._declared.cls)
         return document
 
     def __setitem__(self, player: Any, document: D) -> None:
         if type(document) is not self._declared.cls:
             raise TypeError(f"{self._declared.name}[player] is a {self._declared.cls.__name__}, not {document!r:.64}")
-        player_member(player).documents[self._declared.name] = document
+        self._member(player).documents[self._declared.name] = document
+
+    def _member(self, player: Any) -> Member:
+        member: Member | None = getattr(player, "_Player__edge_runtime", None)
+        if member is None:
+            raise TypeError(f"{self._declared.name}[...] needs a Player, not {player!r:.64}")
+        if member.room is not self._room._Room__edge_runtime:  # type: ignore[attr-defined]  # of each player's run time
+            raise KeyError(f"{player!r} belongs to another room")
+        return member
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._room.players)
@@ -142,11 +157,16 @@ def shared(cls: type[Any], /, *, each: bool = False, view: View | None = None) -
     Raises:
       TypeError: `cls` is not an attrs class, `view` has no return annotation, or both `each` and `view` are given.
     """
-    if not attrs.has(cls):
+    if not is_attrs_class(cls):
         raise TypeError(f"shared({cls!r:.60}): give an attrs class, such as one with @attrs.define")
     if each and view is not None:
         raise TypeError(f"shared({cls.__name__}): with each=True, only its player sees a document, so it needs no view")
     return SharedDocuments(cls) if each else SharedDocument(cls, view)
+
+
+def is_attrs_class(cls: object) -> bool:
+    """Return whether this is an attrs class."""
+    return isinstance(cls, type) and attrs.has(cls)
 
 
 def document_kinds(room: type[Any], rename: Rename) -> tuple[DocumentKind, ...]:
@@ -166,6 +186,8 @@ def document_kinds(room: type[Any], rename: Rename) -> tuple[DocumentKind, ...]:
 
 def _document_kind(room: type[Any], name: str, declared: Declared, rename: Rename) -> DocumentKind:
     where = f"{room.__name__}.{name}"
+    if declared.declared_twice:
+        raise TypeError(f"{where}: this result of edge.shared has another name already: call edge.shared again")
     check_type(declared.cls, rename)
     required = [f"{declared.cls.__name__}.{each.name}" for each in fields_of(declared.cls) if each.required]
     if required:
@@ -174,7 +196,12 @@ def _document_kind(room: type[Any], name: str, declared: Declared, rename: Renam
     sent = declared.cls if view is None else _seen_class(where, view)
     (mirrored,) = mirrored_documents({name: sent}, rename)
     each = isinstance(declared, SharedDocuments)
-    return DocumentKind(name, declared.cls, each, view, mirrored, Differ(sent, rename), Differ(declared.cls, ""))
+    recorder = Differ(declared.cls, "")
+    try:
+        recorder.shadow(declared.cls())
+    except (TypeError, ValueError) as exc:
+        raise TypeError(f"{where}: the defaults do not fit: {exc}") from exc
+    return DocumentKind(name, declared.cls, each, view, mirrored, Differ(sent, rename), recorder)
 
 
 def mirrored_documents(documents: Mapping[str, type[Any]], rename: Rename) -> tuple[MirroredDocument, ...]:
@@ -187,6 +214,8 @@ def mirrored_documents(documents: Mapping[str, type[Any]], rename: Rename) -> tu
       TypeError: a document cannot be sent, or clients cannot use its name.
     """
     for name, cls in documents.items():
+        if not is_attrs_class(cls):
+            raise TypeError(f"the shared document {name!r} is {cls!r:.60}: give its attrs class")
         if not NAME.fullmatch(name):
             raise TypeError(f"the shared document {name!r}: begin the name with a letter, because clients use the name")
         check_type(cls, rename)
@@ -197,6 +226,12 @@ def mirrored_documents(documents: Mapping[str, type[Any]], rename: Rename) -> tu
 def _seen_class(where: str, view: View) -> type[Any]:
     if inspect.iscoroutinefunction(view):
         raise TypeError(f"{where}: the view is async: edge calls it without await, so make it a plain def")
+    try:
+        inspect.signature(view).bind("document", "player")
+    except TypeError as exc:
+        raise TypeError(
+            f"{where}: the view is called with the document and a player, and does not fit: {exc}"
+        ) from None
     try:
         returned = typing.get_type_hints(view).get("return")
     except NameError as exc:
@@ -214,13 +249,13 @@ def own_document(member: Member, name: str, cls: type[Any]) -> Any:
     return document
 
 
-def documents_of(room: Any) -> _Documents:
-    """Return the documents of a room."""
-    documents: _Documents = room._Room__edge_runtime.sharing
+def documents_of(room: Any, name: str) -> _Documents:
+    """Return the documents of a room.
+
+    Raises:
+      AttributeError: the room class has no document of this name.
+    """
+    documents: _Documents | None = room._Room__edge_runtime.sharing
+    if documents is None or name not in documents.common:
+        raise AttributeError(f"declare {name or 'shared documents'} in the body of the class {type(room).__name__}")
     return documents
-
-
-def player_member(player: Any) -> Member:
-    """Return the run time of a player."""
-    member: Member = player._Player__edge_runtime
-    return member

@@ -24,8 +24,9 @@ from ..requests.tracker import RequestTracker, answer_classes
 from .cleanup import ShieldedCleanup
 from .ledger import Ending, Member, PlayerState
 from .records import PlayerRecord, SeatRecord
-from .room_core import LARGE_BYTES, RoomCore
+from .room_core import RoomCore
 from .seat import Seat
+from .sharing import LARGE_BYTES
 from .statistics import PlayerStatistics
 
 log: logging.Logger = logging.getLogger("edge.rooms")

@@ -24,12 +24,9 @@ from .ledger import Ledger, Member
 from .opening import Opening
 from .rounds_runtime import Outcome, RoundRuntime
 from .seat import Applicant
-from .sharing import Sharing
+from .sharing import LARGE_BYTES, Sharing
 
 log: logging.Logger = logging.getLogger("edge.rooms")
-
-# Only events of more than this many bytes are checked against `Limits.sent_bytes`, which is never smaller.
-LARGE_BYTES = 64 * 1024
 
 NOT_OPEN = "a room has its clock and its random numbers once it is open: use them in run, player, admit or greet"
 
@@ -234,11 +231,12 @@ class RoomCore:
         until = since if over else min(since + self.kind.cleanup_seconds, self._cleanup_until)
         return ShieldedCleanup(until, since, "" if over else what, log_context)
 
-    def _note_sharing_fault(self, exc: Exception) -> None:
+    def _note_sharing_fault(self, exc: Exception, name: str) -> None:
         """Close the room, because its shared documents cannot be sent."""
         self.counters.crashes += 1
         self.crashed_on = len(self.ledger)
-        log.error("room %s: a shared document cannot be sent", self.path, exc_info=exc, extra=self.log_context)
+        what = "room %s: the shared document %r cannot be sent"
+        log.error(what, self.path, name, exc_info=exc, extra=self.log_context)
         self.close(code=Code.ROOM_CRASHED)
 
     def _note_listening(self) -> None:

@@ -16,6 +16,9 @@ from ..shared.differ import Differ
 from .documents import DocumentKind, own_document
 from .ledger import Member
 
+# Only messages of more than this many bytes are checked against `Limits.sent_bytes`, which is never smaller.
+LARGE_BYTES = 64 * 1024
+
 
 @attrs.define(eq=False)
 class _Copy:
@@ -26,10 +29,10 @@ class _Copy:
     shadow: Any
     version: int = 0
     """The number of patches. Clients use it to notice a patch that does not fit."""
-    _whole: Outgoing | None = None
+    _whole: dict[bool, Outgoing] = attrs.field(factory=dict)
 
-    def update(self, document: Any) -> Outgoing | None:
-        """Return the message with the changes of the document since the last call; None if there are none.
+    def update(self, document: Any) -> list[Any] | None:
+        """Return the body of a message with the changes of the document since the last call; None if there are none.
 
         Raises:
           TypeError, ValueError: see `Differ.diff`.
@@ -38,14 +41,19 @@ class _Copy:
         if patch is None:
             return None
         self.version += 1
-        self._whole = None
-        return outgoing_patch(self.name, [self.version, patch], self.whole)
+        self._whole = {}
+        return [self.version, patch]
 
-    def whole(self) -> Outgoing:
-        """Return the message with the whole document, as the clients have it."""
-        if self._whole is None:
-            self._whole = outgoing_patch(self.name, [self.version, None, self.differ.plain(self.shadow)], self.whole)
-        return self._whole
+    def whole(self, more: bool) -> Outgoing:
+        """Return the message with the whole document, as the clients have it. See `Patch.more`."""
+        if more not in self._whole:
+            body = [self.version, None, self.differ.plain(self.shadow)]
+            self._whole[more] = outgoing_patch(self.name, body, self.whole, more=more)
+        return self._whole[more]
+
+    def message(self, body: list[Any], *, more: bool) -> Outgoing:
+        """Return the message with this body."""
+        return outgoing_patch(self.name, body, self.whole, more=more)
 
 
 class Sharing:
@@ -54,11 +62,12 @@ class Sharing:
     Args:
       kinds: the declarations of the documents.
       patch_seconds: see `Room.patch_seconds`.
-      on_fault: called once with the error, if a document cannot be sent or a view raises an error.
+      on_fault: called once with the error and the name of the document, if a document cannot be sent or its view raises
+        an error.
     """
 
     def __init__(
-        self, kinds: tuple[DocumentKind, ...], patch_seconds: float, on_fault: Callable[[Exception], object]
+        self, kinds: tuple[DocumentKind, ...], patch_seconds: float, on_fault: Callable[[Exception, str], object]
     ) -> None:
         self._kinds = kinds
         self._patch_seconds = patch_seconds
@@ -82,6 +91,8 @@ class Sharing:
         self._due = False
         self._wake_up = WakeUp()
         self._comparing = False
+        self._compared = ""
+        """The name of the document that is being compared, for the log."""
         self._failed = False
 
     def attach(self, member: Member) -> None:
@@ -90,60 +101,95 @@ class Sharing:
         self._entering[member] = None
 
     def note_event(self) -> None:
-        """Send what has changed before the room sends an event, unless patches have a pace of their own."""
+        """Send what has changed before the room sends an event, unless patches have a pace of their own.
+
+        Raises:
+          RuntimeError: a view sends an event.
+        """
+        if self._comparing:
+            raise RuntimeError("a view must not send events: it is called to compare a document")
         if not self._patch_seconds or self._entering:
             self.flush()
 
     def flush(self) -> None:
         """Send each member with a connection what has changed since the last call."""
+        for member, message in self.take_changes():
+            member.seat.send(message)
+
+    def take_changes(self) -> list[tuple[Member, Outgoing]]:
+        """Return the messages that `flush` sends. No other message may be sent to these members before them."""
         self._due = False
-        if self._comparing or self._failed or not (self._receivers or self._entering):
-            return
+        if self.held or self._comparing or self._failed or not (self._receivers or self._entering):
+            return []
         self._comparing = True
         try:
-            if not self.held:
-                self._update()
-            if self._entering:
-                entering, self._entering = self._entering, {}
-                for member in entering:
-                    self._send_whole(member)
+            return self._compare()
         except Exception as exc:
             self._failed = True
             self._receivers.clear()
             self._copies.clear()
-            self._on_fault(exc)
+            self._on_fault(exc, self._compared)
+            return []
         finally:
             self._comparing = False
 
-    def _send_whole(self, member: Member) -> None:
-        """Send a member all documents, as the others have them."""
-        own: dict[str, _Copy] = {}
-        for kind in self._kinds:
-            copies = self._copies if self._is_common(kind) else own
-            if kind.name not in copies:
-                self._versions += 1  # so that no patch of an earlier copy fits this one
-                shadow = kind.differ.shadow(self.shown(kind, member))
-                copies[kind.name] = _Copy(kind.mirrored.wire_name, kind.differ, shadow, self._versions)
-            member.seat.send(copies[kind.name].whole())
-        self._receivers[member] = own
+    def _compare(self) -> list[tuple[Member, Outgoing]]:
+        """Compare all documents. Return the messages with their changes, and whole documents for new connections.
 
-    def _update(self) -> None:
+        The messages for one member belong together: all except the last have `Patch.more`. Therefore the patches that
+        all members get, in the same frames, come last.
+        """
         if not all(member.connected for member in self._receivers):
             self._receivers = {member: own for member, own in self._receivers.items() if member.connected}
-        if not self._receivers:
+        if not (self._receivers or self._entering):
             self._copies.clear()
-            return
+            return []
+        common = self._changes(self._copies, None)
+        last = len(common) - 1
+        for_all = [copy.message(body, more=place < last) for place, (copy, body) in enumerate(common)]
+        messages: list[tuple[Member, Outgoing]] = []
+        for member, own in self._receivers.items():
+            changes = self._changes(own, member)
+            last = len(changes) - 1
+            for place, (copy, body) in enumerate(changes):
+                messages.append((member, copy.message(body, more=bool(for_all) or place < last)))
+            messages += [(member, message) for message in for_all]
+        for member in self._entering:
+            own = self._receivers[member] = {}
+            copies = [self._copy(kind, member, own) for kind in self._kinds]
+            messages += [(member, copy.whole(copy is not copies[-1])) for copy in copies]
+        self._entering.clear()
+        for member, message in messages:
+            if message.size > LARGE_BYTES:
+                self._compared = message.name[1:]
+                member.seat.check_size(message)
+        return messages
+
+    def _changes(self, copies: dict[str, _Copy], member: Member | None) -> list[tuple[_Copy, list[Any]]]:
+        """Return the copies whose documents have changed since the last comparison, with the bodies of the messages.
+
+        Args:
+          member: the member to whom the copies belong; None for the copies that all members have.
+        """
+        changes = []
         for kind in self._kinds:
-            if self._is_common(kind):
-                message = self._copies[kind.name].update(self.common[kind.name])
-                if message is not None:
-                    for member in self._receivers:
-                        member.seat.send(message)
-                continue
-            for member, own in self._receivers.items():
-                message = own[kind.name].update(self.shown(kind, member))
-                if message is not None:
-                    member.seat.send(message)
+            if kind.name in copies:
+                self._compared = kind.name
+                shown = self.common[kind.name] if member is None else self.shown(kind, member)
+                body = copies[kind.name].update(shown)
+                if body is not None:
+                    changes.append((copies[kind.name], body))
+        return changes
+
+    def _copy(self, kind: DocumentKind, member: Member, own: dict[str, _Copy]) -> _Copy:
+        """Return what a member has of a document, after making it if necessary."""
+        self._compared = kind.name
+        copies = self._copies if not kind.each and kind.view is None else own
+        if kind.name not in copies:
+            self._versions += 1  # so that no patch of an earlier copy fits this one
+            shadow = kind.differ.shadow(self.shown(kind, member))
+            copies[kind.name] = _Copy(kind.mirrored.wire_name, kind.differ, shadow, self._versions)
+        return copies[kind.name]
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -175,9 +221,6 @@ class Sharing:
                 self.on_step()
             if self._patch_seconds:
                 await trio.sleep(self._patch_seconds)
-
-    def _is_common(self, kind: DocumentKind) -> bool:
-        return not kind.each and kind.view is None
 
     def shown(self, kind: DocumentKind, member: Member) -> Any:
         """Return what a member may see of a document."""

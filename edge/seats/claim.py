@@ -93,9 +93,15 @@ def _begin(seat: HeldSeat, hello: Hello, why: str, connection: Connection, outbo
         documents=tuple(each.wire_name for each in room.kind.mirrored),
     )
     outbox.put_first(connection.send(welcome, now=now))
-    seat.attach(outbox)
     if room.sharing is not None:
         room.sharing.attach(seat.player)
+        if not why:  # before the messages that a resume repeats, whose handlers may read the documents
+            for member, message in room.sharing.take_changes():
+                if member is seat.player:
+                    outbox.put_first(message.frame(outbox.codec))
+                else:
+                    member.seat.send(message)
+    seat.attach(outbox)
     if hello.vocabulary not in ("", _fingerprint_of(room.kind)):
         _note_outdated(room, seat)
 

@@ -41,6 +41,7 @@ class Differ:
         self._cls = cls
         self._rename = rename
         self._node = _object(cls, rename)
+        self._bottomless = holds_itself(cls)
 
     def shadow(self, document: object) -> Any:
         """Return a shadow of a document, for `diff`.
@@ -72,19 +73,16 @@ class Differ:
           TypeError, ValueError: see `unstructure`.
         """
         assert self._node.diff is not None
-        self._check_class(document)
-        return self._guard(self._node.diff, document, shadow)
-
-    def _check_class(self, document: object) -> None:
         if type(document) is not self._cls:
             raise TypeError(f"expected a {self._cls.__name__}, not {document!r:.64}")
-
-    def _guard(self, function: Callable[..., Any], document: object, *others: Any) -> Any:
         try:
-            return function(document, *others)
+            patch = self._node.diff(document, shadow)
         except Exception:
             self.whole(document)  # raises the same error with the path of the fault
             raise
+        if patch is not None and self._bottomless:
+            self.whole(document)  # checks the depth, which a patch does not show
+        return patch
 
 
 @attrs.frozen
@@ -404,8 +402,11 @@ def _find_object(cls: Any, rename: Rename) -> _Node:
     source = (
         f"def shadow(o):\n return [{', '.join(copied)}]\n"
         f"def plain(s):\n return {{{', '.join(plain)}}}\n"
-        f"def diff(o, s):\n{check} changes = edits = None\n" + "\n".join(compared) + "\n"
-        " if edits is not None: return [changes or {}, edits]\n"
+        f"def diff(o, s):\n{check} changes = edits = None\n"
+        + "\n".join(compared)
+        + "\n"
+        + (" if changes or edits: whole(o)\n" if any(field.has_validator for field in fields_of(cls)) else "")
+        + " if edits is not None: return [changes or {}, edits]\n"
         " return None if changes is None else [changes]\n"
     )
     exec(source, names)  # noqa: S102  # only names of fields of the author's classes are inserted

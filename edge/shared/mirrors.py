@@ -44,7 +44,9 @@ class Mirror:
     """The version of `plain`; -1 before the first whole document."""
     plain: Any = None
     document: Any = None
-    """The document, as an object of its class; None before the first whole document."""
+    """The document, as an object of its class; None before the first whole document that fits."""
+    fault: str = ""
+    """The reason why the newest document does not fit its class; empty if it fits."""
 
 
 class MirrorTable:
@@ -67,40 +69,56 @@ class MirrorTable:
         self._on_unusable = on_unusable
         self._mirrors = {each.wire_name: Mirror(each) for each in documents}
         self._by_name = {mirror.kind.name: mirror for mirror in self._mirrors.values()}
-        self._awaited: set[str] = set()
+        self._staged: dict[str, tuple[int, Any]] = {}
+        """The versions and plain data of documents whose change is not complete."""
+        self._awaited = False
         self.documents: Mirrors = Mirrors(self)
         """The documents, for the client's code."""
 
     @property
     def is_complete(self) -> bool:
-        """True once all documents have arrived that the newest welcome has announced."""
+        """True once the documents have arrived that the newest welcome has announced."""
         return not self._awaited
 
     def expect(self, names: Iterable[str]) -> None:
-        """Wait for whole documents with these names, because a welcome has announced them."""
-        self._awaited = set(names)
+        """Wait for whole documents, if a welcome has announced any."""
+        self._awaited = any(True for _ in names)
+        self._staged.clear()
 
-    def receive(self, update: Patch) -> None:
-        """Apply a patch, or take a whole document. Either the mirror changes completely, or not at all.
+    def receive(self, message: Patch) -> bool:
+        """Apply a patch, or take a whole document. The mirrors change together once no more patches follow.
+
+        Returns: True if the mirrors have changed.
 
         Raises:
           UnfitPatch: the patch does not fit the mirror.
         """
-        mirror = self._mirrors.get(update.name)
-        match update.body:
-            case [int(version), None, plain]:
-                self._awaited.discard(update.name)
-            case [int(version), patch]:
-                if mirror is None:
-                    return
-                if version != mirror.version + 1 or mirror.version < 0:
-                    raise UnfitPatch(f"version {version} of {update.name[:64]!r} does not follow {mirror.version}")
-                plain = apply_patch(mirror.plain, patch)
-            case _:
-                raise UnfitPatch("expected [version, patch] or [version, null, document]")
+        mirror = self._mirrors.get(message.name)
         if mirror is not None:
+            before, plain = self._staged.get(message.name, (mirror.version, mirror.plain))
+            match message.body:
+                case [int(version), None, whole]:
+                    self._staged[message.name] = version, whole
+                case [int(version), patch]:
+                    if version != before + 1 or before < 0:
+                        raise UnfitPatch(f"version {version} does not follow {before}")
+                    self._staged[message.name] = version, apply_patch(plain, patch)
+                case _:
+                    raise UnfitPatch("expected [version, patch] or [version, null, document]")
+        if message.more:
+            return False
+        for name, (version, plain) in self._staged.items():
+            mirror = self._mirrors[name]
             mirror.version, mirror.plain = version, plain
             self._read(mirror)
+        self._staged.clear()
+        self._awaited = False
+        return True
+
+    @property
+    def names(self) -> list[str]:
+        """The names on the wire of the documents that the client knows."""
+        return [*self._mirrors]
 
     def mirror(self, wire_name: str) -> Mirror | None:
         """Return the mirror of a document; None if the client does not know the document."""
@@ -116,14 +134,23 @@ class MirrorTable:
         if mirror is None:
             known = ", ".join(self._by_name) or "none"
             raise AttributeError(f"this client knows no shared document {name!r}: it knows {known}")
+        if mirror.document is None and mirror.fault:
+            raise AttributeError(
+                f"the shared document {name!r} does not fit {mirror.kind.cls.__name__}: {mirror.fault}"
+            )
         if mirror.document is None:
             raise AttributeError(f"the shared document {name!r} has not arrived: wait until the client is open")
         return mirror.document
 
+    def __repr__(self) -> str:
+        return ", ".join(f"{name}={mirror.document!r}" for name, mirror in self._by_name.items())
+
     def _read(self, mirror: Mirror) -> None:
         try:
             mirror.document = structure(mirror.plain, mirror.kind.cls, ignore_extra=True, rename=self._rename)
+            mirror.fault = ""
         except InvalidEvent as exc:
+            mirror.fault = str(exc)
             self._on_unusable(exc, f"^{mirror.kind.wire_name}")
 
 
@@ -140,6 +167,16 @@ class Mirrors:
     def __getattr__(self, name: str) -> Any:
         return self.__table.find(name)
 
+    def __repr__(self) -> str:
+        return repr(self.__table)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not name.startswith("_Mirrors__"):
+            raise AttributeError(f"a mirror cannot be changed: send the room an event, and it changes {name}")
+        object.__setattr__(self, name, value)
+
     def __getitem__(self, declared: Mirrorable[S]) -> S:
+        if not isinstance(declared, Mirrorable):
+            raise TypeError(f"state[...] needs a document of a room class, such as Poker.table, not {declared!r:.64}")
         document: S = self.__table.find(declared.name)
         return document

@@ -19,6 +19,8 @@ E = TypeVar("E")
 
 # The number of newest happenings of each client that a failing test shows, and the longest text of each.
 SHOWN, SHOWN_CHARACTERS = 8, 160
+# The longest text of a client's mirrors in the report of a failing test.
+STATE_CHARACTERS = 2000
 # Events of at least this many bytes are shown without their content, because a text of it would cost time.
 SHOWN_BYTES = 2000
 # The number of newest events of each class that `Seen` has.
@@ -61,6 +63,7 @@ class ClientUnderTest(Client[Any, Any]):
         self.refused: deque[str] = deque(maxlen=SHOWN)
         """The newest messages of the client that the room refused, the newest last."""
         self._held_back = trio.Event()
+        self._opened = False  # true once the client has been open
         self._attempts = 0  # the number of attempts to connect since the latest `resume`
         self._seen_more = trio.Event()
         super().__init__(connector, name=name, wait_before=self._wait_resume, **options)
@@ -146,6 +149,7 @@ class ClientUnderTest(Client[Any, Any]):
             why = f": {self.lost.reason}" if self.lost and status is not Status.OPEN else ""
             self._note(f"is {status.value}{why}")
         if status is Status.OPEN:
+            self._opened = True
             self._held_back = trio.Event()  # after the next loss, the client again waits for `resume`
         super()._set_status(status)
         self._wake_waiting()
@@ -161,7 +165,7 @@ class ClientUnderTest(Client[Any, Any]):
         self.history.append(f"{trio.current_time():9.3f}  {text}"[:SHOWN_CHARACTERS])
 
     async def _wait_resume(self, attempt: int) -> None:
-        if self.welcome is None and self.lost is not None:
+        if not self._opened and self.lost is not None:
             self._close(self.lost)  # so that a join raises instead of trying again
         if not self._held_back.is_set():
             self._note("waits for `resume`")
@@ -178,4 +182,6 @@ def report_of(clients: list[ClientUnderTest]) -> str:
     lines = ["refused by the room:", *refused] if refused else []
     for name, client in zip(names, clients, strict=True):
         lines += [f"{name}, most recently:", *client.history]
+        if shown := repr(client.state):
+            lines.append(f"    mirrors {shown}"[:STATE_CHARACTERS])
     return "\n".join(lines)

@@ -6,6 +6,7 @@ sends and receives, and compares them. It does not change the behaviour of rooms
 
 from __future__ import annotations
 
+import base64
 import gc
 import json
 import math
@@ -25,7 +26,7 @@ from ..protocol.connection import State as Conversation
 from ..protocol.messages import Event, Message, Patch, is_counted, to_plain
 from ..protocol.outgoing import Outgoing
 from ..rooms.documents import DocumentKind
-from ..rooms.ledger import PlayerState
+from ..rooms.ledger import Member, PlayerState
 from ..rooms.player import Player, member_of
 from ..rooms.player_runtime import PlayerRuntime
 from ..rooms.room_runtime import RoomRuntime
@@ -109,6 +110,8 @@ class Oracle:
         self._rooms.add(room)
         order: dict[Outgoing, int] = {}
         take_seat, play, lives = room.take_seat, room.facade.player, self._lives
+        if room.sharing is not None:
+            self._watch_sharing(room, room.sharing)
 
         def watched_take_seat(seat: Any) -> PlayerRuntime:
             player = take_seat(seat)
@@ -178,11 +181,12 @@ class Oracle:
             except RemoteProtocolError as exc:
                 self._fault(f"the client {client._name!r} got a patch that does not fit: {exc}")
                 raise
-            mirror = client._mirrors.mirror(message.name)
-            if mirror is not None:
-                shown = self._shown.get((client._client, message.name), {}).get(mirror.version)
+            for name in () if message.more else client._mirrors.names:
+                mirror = client._mirrors.mirror(name)
+                assert mirror is not None
+                shown = self._shown.get((client._client, name), {}).get(mirror.version)
                 if shown != _sorted(mirror.plain):
-                    what = f"{message.name} in version {mirror.version}"
+                    what = f"{name} in version {mirror.version}"
                     self._fault(f"the client {client._name!r} has {what}: {_sorted(mirror.plain)}, and not {shown}")
 
         client._update = watched_update  # type: ignore[method-assign]
@@ -230,8 +234,8 @@ class Oracle:
         def watched_send(message: Outgoing) -> None:
             nonlocal newest, last
             before = seat.counts.sent
-            if message.whole is not None:
-                self._note_patch(seat, player, message)
+            if self._owners.get(message, seat) is not seat:
+                self._fault(f"the document of one player was sent to another: {_text(message)}")
             send(message)
             if seat.counts.sent > before:
                 epoch.sent.append(_text(message))
@@ -253,20 +257,27 @@ class Oracle:
         seat.give_to, seat.send = watched_give_to, watched_send  # type: ignore[method-assign]
         player.deliver, player.refuse = watched_deliver, watched_refuse  # type: ignore[method-assign]
 
+    def _watch_sharing(self, room: RoomRuntime, sharing: Sharing) -> None:
+        take_changes = sharing.take_changes
+
+        def watched_take_changes() -> list[tuple[Member, Outgoing]]:
+            messages = take_changes()
+            for member, message in messages:
+                if isinstance(member, PlayerRuntime) and isinstance(member.seat, HeldSeat):
+                    self._note_patch(member.seat, member, message)
+            return messages
+
+        sharing.take_changes = watched_take_changes  # type: ignore[method-assign]
+
     def _note_patch(self, seat: HeldSeat, player: PlayerRuntime, message: Outgoing) -> None:
         """Record what a client may see of a shared document when the room sends it a patch."""
         name, (version, *_) = message.name[1:], message.plain[1]
         sharing = player.room.sharing
         assert sharing is not None
         (kind,) = (kind for kind in player.room.kind.documents if kind.mirrored.wire_name == name)
-        if (kind.each or kind.view is not None) and self._owners.setdefault(message, seat) is not seat:
-            self._fault(f"the document {name} of one player was sent to another: {_text(message)}")
-        if sharing.held:  # the document is ahead of the patches
-            copy = message.whole.__self__  # type: ignore[union-attr]  # a bound method
-            plain = copy.differ.plain(copy.shadow)
-        else:
-            plain = _document(sharing, kind, player)
-        self._shown.setdefault((seat.client, name), {})[version] = _sorted(plain)
+        if kind.each or kind.view is not None:
+            self._owners[message] = seat
+        self._shown.setdefault((seat.client, name), {})[version] = _sorted(_document(sharing, kind, player))
 
     def _note_welcome(self, watched: _Watched) -> None:
         epoch, welcome = self._epochs.get(watched.client._client), watched.client.welcome
@@ -426,7 +437,7 @@ def _document(sharing: Sharing, kind: DocumentKind, player: PlayerRuntime) -> An
 
 def _sorted(plain: Any) -> str:
     """Return plain data as text that is the same for dicts with another order of names."""
-    return json.dumps(plain, sort_keys=True, default=repr)
+    return json.dumps(plain, sort_keys=True, default=lambda value: base64.b64encode(value).decode())  # of bytes
 
 
 def _as_json(message: Message) -> str:

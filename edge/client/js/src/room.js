@@ -43,12 +43,12 @@ export class Room {
   #reported = new Set();
   /** @type {ReconnectingConnection} */
   #connection;
-  /** @type {any} */
-  #state = {};
+  /** The shared documents; null until they have arrived. @type {any} */
+  #state = null;
+  /** The documents with the patches that have arrived of a change that is not complete; null if there are none. @type {any} */
+  #staged = null;
   /** The number of the newest patch of each shared document. @type {Record<string, number>} */
   #versions = {};
-  /** The shared documents that the newest welcome has announced, and that have not arrived; not empty until the first welcome. */
-  #awaited = new Set([""]);
   #requests = new Requests({
     frame: (message) => this.#connection.frame(message),
     sendCounted: (frame) => this.#connection.sendCounted(frame),
@@ -78,10 +78,7 @@ export class Room {
       { url: absolute.href, server: absolute.origin + path[1], hello: { name, options, create }, key, session, transports },
       {
         message: (message) => this.#receive(message),
-        tell: (event, body) => {
-          if (event === "$welcome") this.#awaited = new Set(body.documents);
-          this.#call(event, body);
-        },
+        tell: (event, body) => this.#call(event, body),
         problem: (problem, message) => this.#report({ problem, message, about: "" }),
         seatLost: (reason) => this.#requests.loseSeat(reason),
       },
@@ -96,7 +93,7 @@ export class Room {
    * replaces the objects in which something has changed, and keeps the others.
    * @returns {K["state"]}
    */
-  get state() { return this.#state; }
+  get state() { return this.#state ?? {}; }
 
   /**
    * Call `listener` with a part of the state when it has arrived, and after each patch in which it has changed. Returns a function
@@ -114,7 +111,7 @@ export class Room {
       const next = selector(this.state);
       if (!Object.is(next, selected)) listener((selected = next));
     };
-    if (!this.#awaited.size) compare();
+    if (this.#state) compare();
     return this.on("$patch", compare);
   }
 
@@ -221,7 +218,7 @@ export class Room {
       if (!this.#handlers.has(message.name)) this.#reportUnknown(message.name);
       this.#call(message.name, message.body);
     } else if (message.kind === "patch") {
-      this.#patch(message.name, message.body);
+      this.#patch(message.name, message.body, message.more);
     } else if (message.kind === "error" && message.id === null) {
       const { problem, message: text, about } = message;
       this.#report({ problem, message: text, about });
@@ -230,16 +227,17 @@ export class Room {
     }
   }
 
-  /** Apply a patch to a shared document, or take a whole document. @param {string} name @param {any} body */
-  #patch(name, [version, patch, whole]) {
+  /** Apply a patch to a shared document, or take a whole document. @param {string} name @param {any} body @param {number} [more] */
+  #patch(name, [version, patch, whole], more) {
     if (patch !== null) {
-      if (version !== this.#versions[name] + 1) throw new ProtocolError(`a patch of ${name} is missing`, Code.MISCOUNT);
-      whole = patched(this.#state[name], patch);
+      if (version !== this.#versions[name] + 1) throw new ProtocolError(`a patch of ${name} is missing`, Code.LOST);
+      whole = patched((this.#staged ?? this.#state)[name], patch);
     }
-    this.#awaited.delete(name);
     this.#versions[name] = version;
-    this.#state = { ...this.#state, [name]: whole };
-    if (!this.#awaited.size) this.#call("$patch", this.state);
+    this.#staged = { ...(this.#staged ?? this.#state), [name]: whole };
+    if (more) return;
+    [this.#state, this.#staged] = [this.#staged, null];
+    this.#call("$patch", this.state);
   }
 
   /** Report an event for which this page has never had a handler, because the page may be outdated. @param {string} name */

@@ -7,9 +7,9 @@
 export function patched(plain, patch) {
   const edited = (/** @type {Record<string, any>} */ edits = {}) => Object.entries(edits).map(([name, edit]) => [name, patched(plain[name], edit)]);
   if (Array.isArray(plain)) {
-    plain = [...plain];
     const splices = patch.length - (patch.length % 3);
-    for (let n = 0; n < splices; n += 3) plain.splice(patch[n], patch[n + 1], ...patch[n + 2]);
+    plain = [...plain];
+    for (let n = 0; n < splices; n += 3) plain = [...plain.slice(0, patch[n]), ...patch[n + 2], ...plain.slice(patch[n] + patch[n + 1])];
     for (const [index, item] of edited(patch[splices])) plain[index] = item;
     return plain;
   }

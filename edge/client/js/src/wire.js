@@ -6,7 +6,7 @@ import { Code, VERSION } from "./constants.js";
  * @typedef {{resumed: boolean, why: string, received: number, number: number, guest?: boolean, heartbeat: number,
  *   dead_after: number, ack_frames?: number, ack_bytes?: number, now?: number, message_bytes?: number, vocabulary?: string,
  *   documents?: string[]}} Welcome
- * @typedef {{kind: "event" | "patch", name: string, body: any, counted: boolean}
+ * @typedef {{kind: "event" | "patch", name: string, body: any, counted: boolean, more?: number}
  *   | {kind: "request", name: string, body: any, id: number, seconds: number | null}
  *   | {kind: "reply" | "part", name: string, body: any, id: number}
  *   | {kind: "cancel", id: number, seconds: number | null}
@@ -61,7 +61,7 @@ export function decode(frame) {
   if (!wellFormed || (id !== undefined && !isNumber(id))) throw new ProtocolError("a frame is not a message");
   const [sign, rest] = [name[0], name.slice(1)];
   if (sign === "$") return control(rest, body, id, seconds);
-  if (sign === "~" || sign === "^") return { kind: sign === "~" ? "event" : "patch", name: rest, body, counted: false };
+  if (sign === "~" || sign === "^") return { kind: sign === "~" ? "event" : "patch", name: rest, body, counted: false, more: id };
   if (sign === "!") {
     const { message = "", about = "", data = null } = body ?? {};
     return { kind: "error", problem: rest, message, about, id: id ?? null, data };
