@@ -111,6 +111,10 @@ class Outbox:
             self.ready = True
             self.notify()
 
+    def will_send_whole(self, name: str) -> bool:
+        """Return whether the next write has the whole shared document of this name, with all its changes until then."""
+        return name in self._stale
+
     def put_first(self, *frames: Frame) -> None:
         """Queue frames before all others, without bounds: the welcome, or the messages that a resume repeats."""
         self._first += frames

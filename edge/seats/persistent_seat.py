@@ -60,6 +60,8 @@ class PersistentSeat(HeldSeat, RestorableSeat):
         return self.counts.confirmed == self.counts.received
 
     def send(self, message: Outgoing) -> None:
+        if message.whole is not None and self.outbox is not None and self.outbox.will_send_whole(message.name):
+            return
         if self._journal.concluded or not (message.counted or self.counts.withheld):
             if self.counts.withheld:
                 self._release(self.counts.withheld)
@@ -151,8 +153,11 @@ class PersistentSeat(HeldSeat, RestorableSeat):
                 self._put(self._behind.pop(0)[1])
 
     def _put(self, message: Outgoing) -> None:
-        if self.outbox is not None:
-            self.outbox.put(message)
+        if self.outbox is None:
+            return
+        self.outbox.put(message)
+        if message.whole is not None and self.outbox.will_send_whole(message.name):
+            self._behind[:] = [entry for entry in self._behind if entry[1].name != message.name]
 
     def end(self, code: Code, reason: str) -> None:
         self.over = True

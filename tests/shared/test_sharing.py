@@ -20,8 +20,10 @@ from edge.protocol.codec import JSON, MESSAGEPACK, Codec
 from edge.protocol.events import event_type
 from edge.protocol.limits import Limits
 from edge.protocol.outgoing import Outgoing, outgoing_event, outgoing_patch
+from edge.rooms.journal import Journal
 from edge.rooms.room import runtime_of
 from edge.seats.held_seat import HeldSeat
+from edge.seats.persistent_seat import PersistentSeat
 from edge.testing import EdgeApp, EdgeRoom, seeds
 
 
@@ -645,3 +647,66 @@ async def test_a_mirror_says_what_is_wrong(edge_room: EdgeRoom) -> None:
     with pytest.raises(TypeError, match=r"such as Poker.table, not 'table'"):
         assert ana.state["table"]  # type: ignore[index]
     assert "hand=Hand(cards=['card of ana'])" in repr(ana.state)
+
+
+class NoJournal(Journal):
+    """A journal that writes nothing, and has no entry yet."""
+
+    concluded = False
+    written_number = 0
+
+    def mark_changed(self, member: Any = None) -> None:
+        pass
+
+    def note_left(self, member: Any) -> None:
+        pass
+
+    def note_fact(self, fact: Any) -> None:
+        pass
+
+    def note_end(self, seat: Any) -> None:
+        pass
+
+    def conclude(self) -> None:
+        pass
+
+    async def wait_written(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+def test_a_slow_client_of_a_persistent_room_gets_no_patch_twice() -> None:
+    """Patches that wait for the journal are not sent after a whole document that contains them."""
+    seat, newest = PersistentSeat(NoJournal(), edge.Session("u1"), "ana", Limits()), [0]
+    seat.player = None  # type: ignore[assignment]
+    outbox = seat.outbox = Outbox(JSON, Limits())
+
+    def send_patch() -> None:
+        newest[0] += 1
+        seat.send(outgoing_patch("table", [newest[0], [{"pot": newest[0]}]], whole))
+
+    def whole(more: bool) -> Outgoing:
+        return outgoing_patch("table", [newest[0], None, {"pot": newest[0]}], whole, more=more)
+
+    bet = outgoing_event(Bet(1), event_type(Bet))
+    seat.send(bet)
+    send_patch()
+    seat.send(bet)
+    send_patch()  # both patches wait for the events before them, which the journal does not have
+    assert outbox.take() == []
+    outbox.writing = True
+    seat._release(1)
+    send_patch()
+    outbox.writing = False
+    frames = [JSON.decode(frame) for frame in outbox.take()]
+    seat._release(1)
+    send_patch()
+    frames += [JSON.decode(frame) for frame in outbox.take()]
+    assert frames == [
+        ["^table", [3, None, {"pot": 3}]],
+        ["Bet", {"amount": 1}],
+        ["Bet", {"amount": 1}],
+        ["^table", [4, [{"pot": 4}]]],
+    ]
