@@ -127,8 +127,10 @@ def test_types(program: Program, tmp_path: Path) -> None:
         folder.mkdir(exist_ok=True)
         (folder / page.name).write_text(re.sub(r'"\./(edge[a-z-]*\.js)"', r'"../\1"', page.read_text()))
         checked.append(str(folder / page.name))
+    (tmp_path / "node_modules").symlink_to(ROOT / ".venv/npm/node_modules")
     libraries = "es2023,dom,dom.iterable,dom.asynciterable"
     options = ["--checkJs", "--noEmit", "--strict", "--target", "es2022", "--module", "esnext", "--lib", libraries]
+    options += ["--moduleResolution", "bundler"]
     run(program("tsc", GET_NPM), *options, *checked)
 
 
