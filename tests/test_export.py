@@ -87,7 +87,15 @@ class AllTypes:
     any: edge.Json
     pairs: dict[str, tuple[int, str]]
     tree: Tree
+    record: Record
     type_: str = attrs.field(alias="class_")
+
+
+@attrs.define
+class Record:
+    """A name that TypeScript has, too."""
+
+    default: int = 0
 
 
 @attrs.define
@@ -127,6 +135,7 @@ export interface AllTypes {
   readonly any: Json;
   readonly pairs: Readonly<Record<string, readonly [number, string]>>;
   readonly tree: Tree;
+  readonly record: Record2;
   readonly class_: string;
 }
 
@@ -156,6 +165,11 @@ export interface Note {
 
 export interface Options {
   readonly color: string;
+}
+
+/** A name that TypeScript has, too. */
+export interface Record2 {
+  readonly default: number;
 }
 
 export interface Tree {

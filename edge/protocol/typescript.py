@@ -39,6 +39,19 @@ SCALARS: dict[Any, str] = {
     None: "null",
     Json: "Json",
 }
+# Names that an interface cannot have, or that would hide a type of TypeScript.
+TAKEN = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        Json Rooms Array Boolean Date Function Map Number Object Promise Readonly ReadonlyArray Record Set String Symbol
+        any arguments await bigint boolean break case catch class const continue debugger default delete do else enum
+        eval export extends false finally for function if implements import in instanceof interface let never new null
+        number object package private protected public return static string super switch symbol this throw true try type
+        typeof undefined unknown var void while with yield
+        """,
+    )
+)
 JSON_TYPE = "export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };"
 
 
@@ -56,7 +69,7 @@ class Interfaces:
 
     def __init__(self) -> None:
         self._found: dict[tuple[Any, Rename], _Interface] = {}
-        self._names: set[str] = {"Json"}
+        self._names: set[str] = set(TAKEN)
         self._uses_json = False
 
     def reserve(self, name: str) -> str:

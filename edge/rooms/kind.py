@@ -214,6 +214,9 @@ def _check_pairs(room: type[Any], base: type[Any]) -> None:
         raise TypeError(
             f"{room.__name__} is persistent, but declares no shared documents: use edge.shared, or snapshot"
         )
+    if room.persistent and room.facts is not None:
+        text = "the documents are restored with all changes, so the facts would be applied to them again"
+        raise TypeError(f"{room.__name__} has facts and is persistent: use one of the two, because {text}")
     if room.facts is not None and room.apply is base.apply:
         raise TypeError(f"{room.__name__} has facts but no apply: define apply, which changes the state by a fact")
 

@@ -551,6 +551,14 @@ def test_a_persistent_room_needs_something_to_restore() -> None:
         class Nothing(edge.Room[Bet, Betted]):
             persistent = True
 
+    with pytest.raises(TypeError, match="has facts and is persistent"):
+
+        class Facts(Saved):
+            facts = Bet
+
+            def apply(self, fact: Bet) -> None:
+                self.table.pot += fact.amount
+
     with pytest.raises(TypeError, match="make it True or False"):
 
         class Odd(Saved):
@@ -710,3 +718,41 @@ def test_a_slow_client_of_a_persistent_room_gets_no_patch_twice() -> None:
         ["Bet", {"amount": 1}],
         ["^table", [4, [{"pot": 4}]]],
     ]
+
+
+class Crossing(edge.Room[Bet, Betted]):
+    """Moves an amount from the table to a hand, which takes a second."""
+
+    persistent = True
+    table = edge.shared(Table)
+    hand = edge.shared(Hand, each=True)
+
+    async def player(self, player: edge.Player[Bet, Betted]) -> None:
+        async for bet in player:
+            with self.changing():
+                self.table.pot -= bet.amount
+                await trio.sleep(1)
+                self.hand[player].cards.append(str(bet.amount))
+            player.reply(bet, Betted(self.table.pot))
+
+
+def make_crossing(broker: Broker) -> edge.App:
+    sessions = edge.Sessions(keys=edge.Keys("a secret of two servers under test"))
+    return edge.App({"crossing": Crossing}, cluster=edge.Cluster(broker), sessions=sessions)
+
+
+@seeds(10)
+async def test_half_of_a_block_is_not_restored(edge_app: EdgeApp) -> None:
+    """If a server stops while a room holds changes back, another server restores the documents from before the
+    block."""
+    app = await edge_app(make_crossing, servers=2)
+    ana = await app.join("/rooms/crossing/one", name="ana", server=0)
+    assert (await ana.request(Bet(2), Betted)).pot == -2
+    await trio.sleep(1)
+    ana.send(Bet(3))
+    await trio.sleep(0.5)
+    await app.stop(0)
+    await ana.resume(server=1)
+    await trio.sleep(0.5)
+    assert (ana.state.table.pot, ana.state.hand.cards) in ((-2, ["2"]), (-5, ["2", "3"]))
+    await app.start(0)
