@@ -35,10 +35,10 @@ class SharedDocument(Mirrorable[S], Generic[D, S]):
     """
 
     def __init__(self, cls: type[D], view: Callable[[D, Any], S] | None) -> None:
-        self.cls = cls
-        self.view = view
-        self.name = ""
-        self.declared_twice = False
+        self.cls: type[D] = cls
+        self.view: Callable[[D, Any], S] | None = view
+        super().__init__()
+        self.declared_twice: bool = False
 
     def __set_name__(self, room: type[Any], name: str) -> None:
         self.declared_twice = bool(self.name)
@@ -64,9 +64,9 @@ class SharedDocuments(Mirrorable[D]):
     """Documents of a class, one for each player, who alone mirrors it: the result of `shared` with ``each=True``."""
 
     def __init__(self, cls: type[D]) -> None:
-        self.cls = cls
-        self.name = ""
-        self.declared_twice = False
+        self.cls: type[D] = cls
+        super().__init__()
+        self.declared_twice: bool = False
 
     def __set_name__(self, room: type[Any], name: str) -> None:
         self.declared_twice = bool(self.name)

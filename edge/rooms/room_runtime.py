@@ -38,6 +38,8 @@ class RoomRuntime(RoomCore):
       make_player: makes the `Player` object for the author's code.
     """
 
+    crashed_on: int | None
+
     def __init__(
         self, facade: AuthoredRoom, kind: RoomKind, ledger: Ledger, make_player: Callable[[PlayerRuntime], Any]
     ) -> None:

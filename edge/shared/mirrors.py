@@ -19,8 +19,9 @@ S = TypeVar("S", covariant=True)
 class Mirrorable(Generic[S]):
     """The declaration of a document that clients mirror as objects of the class `S`."""
 
-    name: str
-    """The attribute of the room, and of `Mirrors`."""
+    def __init__(self) -> None:
+        self.name: str = ""
+        """The attribute of the room, and of `Mirrors`."""
 
 
 @attrs.frozen
