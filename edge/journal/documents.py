@@ -50,6 +50,10 @@ class DocumentRecorder:
                 found[owner] = changes
         return found
 
+    def forget(self, owner: str) -> None:
+        """Record the documents of this owner whole next time, because a player with this session has left."""
+        self._shadows.pop(owner, None)
+
     def _record_held(self, *, whole: bool) -> dict[str, Changes]:
         kinds = {kind.name: kind for kind in self._room.kind.documents}
         return {

@@ -125,6 +125,7 @@ class RoomJournal(Journal):
 
     def note_left(self, member: Member) -> None:
         self._left.append(member.session.id)
+        self._documents.forget(member.session.id)
         self.mark_changed()
 
     def note_fact(self, fact: Any) -> None:
@@ -288,9 +289,10 @@ def read_entries(entries: Sequence[bytes]) -> Recovery:
         if entry.state is not None:
             recovery.state = entry.state
         recovery.facts += entry.facts
-        combine(recovery.documents, entry.documents)
         for session in entry.left:
             recovery.players.pop(session, None)
+            recovery.documents.pop(session, None)
+        combine(recovery.documents, entry.documents)
         messages = [Outgoing(from_plain(plain)) for plain in entry.messages]
         for record in entry.players:
             seat, before = record.seat, recovery.players.get(record.session)

@@ -35,14 +35,9 @@ class SharedDocument(Mirrorable[S], Generic[D, S]):
     """
 
     def __init__(self, cls: type[D], view: Callable[[D, Any], S] | None) -> None:
+        super().__init__()
         self.cls: type[D] = cls
         self.view: Callable[[D, Any], S] | None = view
-        super().__init__()
-        self.declared_twice: bool = False
-
-    def __set_name__(self, room: type[Any], name: str) -> None:
-        self.declared_twice = bool(self.name)
-        self.name = name
 
     @overload
     def __get__(self, room: None, cls: type[Any]) -> SharedDocument[D, S]: ...
@@ -64,13 +59,8 @@ class SharedDocuments(Mirrorable[D]):
     """Documents of a class, one for each player, who alone mirrors it: the result of `shared` with ``each=True``."""
 
     def __init__(self, cls: type[D]) -> None:
-        self.cls: type[D] = cls
         super().__init__()
-        self.declared_twice: bool = False
-
-    def __set_name__(self, room: type[Any], name: str) -> None:
-        self.declared_twice = bool(self.name)
-        self.name = name
+        self.cls: type[D] = cls
 
     @overload
     def __get__(self, room: None, cls: type[Any]) -> SharedDocuments[D]: ...

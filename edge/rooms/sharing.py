@@ -22,7 +22,7 @@ LARGE_BYTES = 64 * 1024
 
 @attrs.define(eq=False)
 class _Copy:
-    """What some clients have of a document: all clients, or the client of one player."""
+    """The content of a document that clients have: all clients, or the client of one player."""
 
     name: str
     differ: Differ
@@ -78,9 +78,9 @@ class Sharing:
             if not kind.each:
                 self.common[kind.name] = kind.cls()
         self._copies: dict[str, _Copy] = {}
-        """What all clients have of each document without a view."""
+        """The content that all clients have, of each document without a view."""
         self._receivers: dict[Member, dict[str, _Copy]] = {}
-        """The members with a connection, and what only they have: of documents with a view, and of their own."""
+        """The members with a connection, and the content that only they have: their views and their own documents."""
         self._entering: dict[Member, None] = {}
         """The members with a new connection, which has got no documents yet."""
         self.on_step: Callable[[], object] | None = None

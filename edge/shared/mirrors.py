@@ -22,6 +22,12 @@ class Mirrorable(Generic[S]):
     def __init__(self) -> None:
         self.name: str = ""
         """The attribute of the room, and of `Mirrors`."""
+        self.declared_twice: bool = False
+        """True if the declaration has got a second name."""
+
+    def __set_name__(self, room: type[Any], name: str) -> None:
+        self.declared_twice = bool(self.name)
+        self.name = name
 
 
 @attrs.frozen

@@ -16,6 +16,7 @@ from edge.client.client import Status
 from edge.client.fallback import TransportKind
 from edge.cluster.broker.broker import Broker
 from edge.connections.outbox import Outbox
+from edge.journal.room_journal import RoomJournal, read_entries
 from edge.protocol.codec import JSON, MESSAGEPACK, Codec
 from edge.protocol.events import event_type
 from edge.protocol.limits import Limits
@@ -25,6 +26,7 @@ from edge.rooms.room import runtime_of
 from edge.seats.held_seat import HeldSeat
 from edge.seats.persistent_seat import PersistentSeat
 from edge.testing import EdgeApp, EdgeRoom, seeds
+from tests.rooms.quiet import StubSeat
 
 
 @attrs.define
@@ -756,3 +758,46 @@ async def test_half_of_a_block_is_not_restored(edge_app: EdgeApp) -> None:
     await trio.sleep(0.5)
     assert (ana.state.table.pot, ana.state.hand.cards) in ((-2, ["2"]), (-5, ["2", "3"]))
     await app.start(0)
+
+
+class Greedy(Saved):
+    """Gives a new player no cards."""
+
+    async def player(self, player: edge.Player[Bet | Move, Betted]) -> None:
+        async for event in player.listen(Bet):
+            self.hand[player].cards.append(str(event.amount))
+            player.reply(event, Betted(0))
+
+
+def make_greedy(broker: Broker) -> edge.App:
+    sessions = edge.Sessions(keys=edge.Keys("a secret of two servers under test"))
+    return edge.App({"greedy": Greedy}, cluster=edge.Cluster(broker), sessions=sessions)
+
+
+async def test_a_player_who_comes_again_has_a_new_document(edge_room: EdgeRoom) -> None:
+    """The document of a player who left is not restored for a new player with the same session, not even if the player
+    left and came again between two entries of the journal."""
+    room, entries = await edge_room(Saved), list[bytes]()
+    journal = RoomJournal(room.runtime, lambda journal: None)
+    room.runtime.journal = journal
+
+    def write() -> list[str]:
+        """Write an entry, and return the cards that the journal has for the player; an empty list if it has none."""
+        entries.append(journal.next_entry().data)
+        journal.note_written()
+        cards: list[str] = read_entries(entries).documents.get("ana", {}).get("hand", {}).get("cards", [])
+        return cards
+
+    for number in range(3):
+        member = room.runtime.take_seat(StubSeat("ana"))
+        await trio.testing.wait_all_tasks_blocked()
+        (player,) = room.room.players
+        hand = room.room.hand[player]
+        hand.cards = [f"card {number}"]
+        assert write() == [f"card {number}"]
+        hand.cards.append("another card")
+        assert write() == [f"card {number}", "another card"]
+        member.leave(edge.Code.LEFT)
+        await trio.testing.wait_all_tasks_blocked()
+    assert write() == []
+    room.room.close()
