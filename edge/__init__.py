@@ -9,7 +9,7 @@ from .cluster.cluster import Cluster
 from .codes import Code
 from .errors import Disconnected, Gone, Refused, RequestFailed, RequestRefused
 from .protocol.events import event
-from .protocol.field_kinds import Json, register_type
+from .protocol.field_kinds import Json, quantised, register_type
 from .protocol.limits import Limits
 from .rooms.documents import shared
 from .rooms.player import Player
@@ -55,6 +55,7 @@ __all__ = [
     "event",
     "join",
     "json_response",
+    "quantised",
     "register_type",
     "shared",
     "utc_now",

@@ -5,11 +5,14 @@ A type is accepted if each of its values can be written as JSON and MessagePack 
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import functools
 import itertools
 import typing
 from typing import Any, Literal
+
+import attrs
 
 from .field_kinds import (
     REGISTERED,
@@ -22,6 +25,7 @@ from .field_kinds import (
     is_typed_dict,
     is_union,
     items_of,
+    quantised_by,
     resolve,
     tag_of,
     tagged_members,
@@ -100,6 +104,32 @@ def _parts(cls: Any) -> list[Any]:
     return [each for each in typing.get_args(cls) if each is not Ellipsis]
 
 
+def is_frozen(cls: Any) -> bool:
+    """True if no object of a checked class can change: the class and the classes of its parts are frozen."""
+    return is_hashable(cls) and _is_frozen(cls, ())
+
+
+def _is_frozen(cls: Any, above: tuple[Any, ...]) -> bool:
+    cls = resolve(cls)
+    if cls in above or cls in REGISTERED:
+        return True
+    if is_object(cls) and not _rejects_assignment(typing.get_origin(cls) or cls):
+        return False
+    return all(_is_frozen(each, (*above, cls)) for each in _parts(cls))
+
+
+def _rejects_assignment(made: type[Any]) -> bool:
+    if dataclasses.is_dataclass(made):
+        return bool(made.__dataclass_params__.frozen)  # type: ignore[attr-defined]  # of each dataclass
+    try:
+        setattr(object.__new__(made), "any", None)  # noqa: B010  # `made` may have slots
+    except attrs.exceptions.FrozenInstanceError:
+        return True
+    except AttributeError:  # a class with slots, which is not frozen
+        pass
+    return False
+
+
 def holds_itself(cls: Any, above: tuple[Any, ...] = ()) -> bool:
     """True if a type is recursive or contains a recursive type, so that its values may nest to any depth."""
     cls = resolve(cls)
@@ -171,6 +201,8 @@ def _type_fault(declared: Any, rename: Rename, seen: set[Any], inside: tuple[Any
     """
     cls = resolve(declared)
     origin, args = typing.get_origin(cls), typing.get_args(cls)
+    if quantised_by(declared) is not None and cls is not float:
+        return "only a float has a resolution: use Annotated[float, edge.quantised(...)]"
     if cls in (int, float, str, bool, bytes, None, type(None), Json):
         return ""
     if cls in inside:
@@ -191,6 +223,8 @@ def _type_fault(declared: Any, rename: Rename, seen: set[Any], inside: tuple[Any
     if isinstance(cls, typing.TypeVar):
         return f"the type variable {cls.__name__} is not bound to a type"
     if is_union(cls):
+        if any(map(quantised_by, args)) and (len(args) > 2 or type(None) not in args):
+            return "a number with a resolution can only be in a union with None"
         if any(_alike(one, other) for one, other in itertools.combinations(map(resolve, args), 2)):
             return f"the members of {cls} can't be told apart once they are encoded"
         if fault := _tags_fault(tagged_members(cls), rename):

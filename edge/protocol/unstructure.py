@@ -33,6 +33,7 @@ from .field_kinds import (
     is_typed_dict,
     is_union,
     items_of,
+    quantised_by,
     required_items,
     resolve,
     tag_of,
@@ -98,6 +99,8 @@ def _make_hook(declared: Any, rename: Rename) -> Hook:
         return _sequence(cls, inner_of)
     if typing.get_origin(unwrap(declared)) is Mapping:
         return _mapping(cls, inner_of, Mapping)
+    if cls is float and (to_multiple := quantised_by(declared)) is not None:
+        return lambda value: to_multiple(_float(value))
     if cls in SCALARS:
         return SCALARS[cls]
     if cls in REGISTERED:

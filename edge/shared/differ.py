@@ -19,8 +19,18 @@ from typing import Any, Literal
 
 import attrs
 
-from ..protocol.field_kinds import REGISTERED, Rename, fields_of, is_object, is_union, resolve, unwrap, wire_name
-from ..protocol.field_types import holds_itself
+from ..protocol.field_kinds import (
+    REGISTERED,
+    Rename,
+    fields_of,
+    is_object,
+    is_union,
+    quantised_by,
+    resolve,
+    unwrap,
+    wire_name,
+)
+from ..protocol.field_types import holds_itself, is_frozen
 from ..protocol.unstructure import unstructure, unstructurer
 
 # A list whose first items are gone and which has new items at its end, such as a log of bounded length, is sent as two
@@ -130,7 +140,7 @@ def _find_node(declared: Any, rename: Rename) -> _Node:
     cls = resolve(declared)
     origin, args = typing.get_origin(cls), typing.get_args(cls)
     whole = unstructurer(declared, rename)
-    if _is_leaf(cls):
+    if _is_leaf(declared):
         return _Node(whole, _itself, whole, is_leaf=True)
     if holds_itself(cls) or cls in REGISTERED:
         return _Node(whole, whole, _itself)
@@ -156,8 +166,10 @@ def _find_node(declared: Any, rename: Rename) -> _Node:
 _node_of: Callable[[Any, Rename], _Node] = functools.cache(_find_node)
 
 
-def _is_leaf(cls: Any) -> bool:
-    cls = resolve(cls)
+def _is_leaf(declared: Any) -> bool:
+    cls = resolve(declared)
+    if quantised_by(declared) is not None:
+        return False
     if is_union(cls):
         return all(map(_is_leaf, typing.get_args(cls)))
     return cls in SCALARS or typing.get_origin(cls) is Literal or (isinstance(cls, type) and issubclass(cls, enum.Enum))
@@ -383,7 +395,8 @@ def _find_object(cls: Any, rename: Rename) -> _Node:
             )
         elif node.diff is None:
             copied.append(f"shadow_{index}({value})")
-            compared.append(f" v = whole_{index}({value})\n if not same(v, {old}):\n{send}v; {old} = v")
+            is_new = "v != w" if quantised_by(field.type) is not None else "not same(v, w)"
+            compared.append(f" v = whole_{index}({value}); w = {old}\n if {is_new}:\n{send}v; {old} = v")
         elif node.may_be_none:
             copied.append(f"None if {value} is None else shadow_{index}({value})")
             compared.append(
@@ -399,6 +412,9 @@ def _find_object(cls: Any, rename: Rename) -> _Node:
             copied.append(f"shadow_{index}({value})")
             compared.append(f" edit = diff_{index}({value}, {old})\n if edit is not None:\n{edit}")
     check = " if o.__class__ is not cls: whole(o)\n"
+    if is_frozen(cls):  # the same object has not changed
+        check += f" if o is s[{len(copied)}]: return None\n s[{len(copied)}] = o\n"
+        copied.append("o")
     source = (
         f"def shadow(o):\n return [{', '.join(copied)}]\n"
         f"def plain(s):\n return {{{', '.join(plain)}}}\n"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import types
 import typing
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import attrs
 import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+import edge
 from edge.protocol.codec import JSON, MESSAGEPACK
 from edge.protocol.field_types import check_type
 from edge.protocol.structure import structure
@@ -23,10 +25,34 @@ from edge.shared.patches import UnfitPatch, apply_patch
 from edge.testing.scripts import values_of
 from tests.shared.documents import Card, Circle, Disc, Line, Log, Suit
 
+Hundredths = Annotated[float, edge.quantised(0.01)]
+Quarters = Annotated[float, edge.quantised(0.25)]
 LEAVES = st.sampled_from(
-    [int, float, str, bool, bytes, int | bool, float | None, Literal["a", "b"], Literal[1, True], Suit, Suit | None]
+    [
+        Hundredths,
+        Quarters | None,
+        int,
+        float,
+        str,
+        bool,
+        bytes,
+        int | bool,
+        float | None,
+        Literal["a", "b"],
+        Literal[1, True],
+        Suit,
+        Suit | None,
+    ]
 )
-OTHERS = st.sampled_from([datetime, Decimal, tuple[int, str], Circle | Line, Circle, Card, Disc])
+
+
+@attrs.frozen
+class Terrain:
+    heights: tuple[Hundredths, ...] = ()
+    start: Circle = Circle()
+
+
+OTHERS = st.sampled_from([Terrain, datetime, Decimal, tuple[int, str], Circle | Line, Circle, Card, Disc])
 
 
 def made(name: str, prefix: str, kinds: list[Any]) -> Any:
@@ -62,7 +88,7 @@ def change(value: Any, draw: Any, cls: Any) -> Any:
 
     if draw(st.integers(0, 5)) == 0:
         return fresh(cls)
-    if attrs.has(type(value)) and type(value) not in (Circle, Line):
+    if attrs.has(type(value)) and type(value) not in (Circle, Line, Terrain):
         field = draw(st.sampled_from(attrs.fields(attrs.resolve_types(type(value)))))
         setattr(value, field.name, change(getattr(value, field.name), draw, field.type))
         return value
@@ -183,6 +209,97 @@ def test_a_log_that_shifts_sends_only_the_new_line() -> None:
         {},
         {"lines": [0, 1, [], 39, 0, ["new"]], "discs": [0, 1, [], 39, 0, [new], {"3": [{"at_x": 1.0}]}]},
     ]
+
+
+@attrs.define
+class Body:
+    at_x: Hundredths = 0.0
+    at_y: Annotated[float, edge.quantised(5)] | None = None
+    trail: list[Quarters] = attrs.field(factory=list)
+
+
+def test_a_number_with_a_resolution_is_sent_as_a_multiple() -> None:
+    """Smaller changes are not sent, the object of the author keeps its value, and a whole number is sent as one."""
+    body, differ = Body(1.2345), Differ(Body, "")
+    shadow = differ.shadow(body)
+    assert differ.whole(body) == {"at_x": 1.23, "at_y": None, "trail": []}
+    body.at_x = 1.2349
+    assert differ.diff(body, shadow) is None
+    body.at_x, body.at_y, body.trail = 1.236, 12.6, [0.3, -0.01]
+    patch = differ.diff(body, shadow)
+    assert patch == [{"at_x": 1.24, "at_y": 15}, {"trail": [0, 0, [0.25, 0]]}]
+    assert JSON.encode(patch[1]) == '{"trail":[0,0,[0.25,0]]}'
+    assert structure(differ.whole(body), Body) == Body(1.24, 15.0, [0.25, 0.0])
+    assert body.at_x == 1.236
+    body.at_x = 1e300
+    assert differ.diff(body, shadow) == [{"at_x": 1e300}]
+
+
+@pytest.mark.parametrize("resolution", [0, -1, float("nan"), float("inf"), 1e-12])
+def test_a_resolution_is_a_positive_decimal_number(resolution: float) -> None:
+    """A resolution that no number of nine digits after the point represents is refused."""
+    with pytest.raises(ValueError, match="give a positive number with at most 9 digits"):
+        edge.quantised(resolution)
+
+
+@pytest.mark.parametrize(
+    "kind", [Annotated[int, edge.quantised(5)], int | Hundredths, Annotated[float | None, edge.quantised(5)]]
+)
+def test_only_a_float_has_a_resolution(kind: Any) -> None:
+    """A resolution of another type is refused at the definition."""
+    with pytest.raises(TypeError, match="resolution"):
+        check_type(made("Made", "field", [kind]))
+
+
+@attrs.define
+class Island:
+    terrain: Terrain = Terrain()
+
+
+def test_a_frozen_part_is_compared_by_its_identity() -> None:
+    """A frozen object is compared with its shadow only if another object has taken its place."""
+    differ = Differ(Island, "")
+    island = Island(Terrain((0.5,)))
+    shadow = differ.shadow(island)
+    object.__setattr__(island.terrain, "heights", (1.5,))  # as no author may
+    assert differ.diff(island, shadow) is None
+    island.terrain = attrs.evolve(island.terrain, start=Circle(2.0))
+    assert differ.diff(island, shadow) == [{}, {"terrain": [{"heights": [1.5]}, {"start": [{"radius": 2.0}]}]}]
+
+
+@attrs.frozen
+class NotDeeply:
+    scores: list[int] = attrs.field(factory=list)
+
+
+@attrs.define(unsafe_hash=True)
+class Changeable:
+    score: int = 0
+
+
+@attrs.frozen
+class HoldsChangeable:
+    inner: Changeable = attrs.field(factory=Changeable)
+
+
+@dataclasses.dataclass(unsafe_hash=True)
+class ChangeableData:
+    score: int = 0
+
+
+@pytest.mark.parametrize("cls", [NotDeeply, Changeable, HoldsChangeable, ChangeableData])
+def test_a_part_that_can_change_is_compared_by_its_value(cls: Any) -> None:
+    """A class that is hashable, or frozen with a part that can change, is not compared by its identity."""
+    differ, part = Differ(made("Made", "field", [cls]), ""), cls()
+    document: Any = differ._cls(field_0=part)
+    shadow = differ.shadow(document)
+    if cls is NotDeeply:
+        part.scores.append(1)
+    elif cls is HoldsChangeable:
+        part.inner.score = 1
+    else:
+        part.score = 1
+    assert differ.diff(document, shadow) is not None
 
 
 def test_a_list_of_new_equal_objects_is_compared_by_value() -> None:
