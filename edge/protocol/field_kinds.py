@@ -92,18 +92,17 @@ def _unwrap_once(cls: Any) -> Any:
 
 @attrs.frozen
 class Quantised:
-    """The resolution of a number on the wire: the result of `quantised`."""
+    """The resolution of a number on the wire, as a fraction: the result of `quantised`."""
 
-    resolution: float
-    digits: int
-    """The number of digits after the decimal point that a multiple of the resolution has."""
+    numerator: int
+    denominator: int
 
-    def __call__(self, value: float) -> float:
+    def nearest(self, value: float) -> float:
         """Return the nearest multiple of the resolution: an int if it is a whole number, because that is shorter."""
-        if abs(value) > 2**53 * self.resolution:
+        if abs(value) > 2**53 * self.numerator / self.denominator:
             return value  # its own precision is less
-        rounded = round(round(value / self.resolution) * self.resolution, self.digits)
-        return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
+        units = round(value * self.denominator / self.numerator) * self.numerator
+        return units / self.denominator if units % self.denominator else units // self.denominator
 
 
 def quantised(resolution: float) -> Quantised:
@@ -121,8 +120,7 @@ def quantised(resolution: float) -> Quantised:
     exact = Decimal(str(resolution))
     if not (exact.is_finite() and exact > 0 and exact == round(exact, 9)):
         raise ValueError(f"quantised({resolution!r}): give a positive number with at most 9 digits after the point")
-    digits = -exact.normalize().as_tuple().exponent  # type: ignore[operator]  # an int, because the number is finite
-    return Quantised(float(resolution), max(0, digits))
+    return Quantised(*exact.as_integer_ratio())
 
 
 def quantised_by(cls: Any) -> Quantised | None:

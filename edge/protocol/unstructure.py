@@ -99,8 +99,9 @@ def _make_hook(declared: Any, rename: Rename) -> Hook:
         return _sequence(cls, inner_of)
     if typing.get_origin(unwrap(declared)) is Mapping:
         return _mapping(cls, inner_of, Mapping)
-    if cls is float and (to_multiple := quantised_by(declared)) is not None:
-        return lambda value: to_multiple(_float(value))
+    if cls is float and (resolution := quantised_by(declared)) is not None:
+        nearest = resolution.nearest
+        return lambda value: nearest(_float(value))
     if cls in SCALARS:
         return SCALARS[cls]
     if cls in REGISTERED:

@@ -378,7 +378,9 @@ def _find_object(cls: Any, rename: Rename) -> _Node:
     made = typing.get_origin(cls) or cls
     names: dict[str, Any] = {"differs": _differs, "same": same, "cls": made, "whole": whole}
     copied, compared, plain = [], [], []
-    for index, field in enumerate(each for each in fields_of(cls) if each.init):
+    also: list[str] = []  # what a shadow has besides the fields
+    fields = [each for each in fields_of(cls) if each.init]
+    for index, field in enumerate(fields):
         node, wire = _node_of(field.type, rename), wire_name(field, rename)
         names |= {f"whole_{index}": node.whole, f"shadow_{index}": node.shadow, f"diff_{index}": node.diff}
         names[f"plain_{index}"] = node.plain
@@ -393,10 +395,21 @@ def _find_object(cls: Any, rename: Rename) -> _Node:
                 f" if v is not w and (v != w or v.__class__ is not w.__class__ or v == 0 and differs(v, w)):\n"
                 f"{send}whole_{index}(v); {old} = v"
             )
+        elif quantised_by(field.type) is not None:
+            copied.append(f"whole_{index}({value})")
+            unrounded = f"s[{len(fields) + len(also)}]"  # most comparisons find the same object there
+            also.append(value)
+            compared.append(
+                f" v = {value}\n"
+                f" if v is not {unrounded}:\n"
+                f"  {unrounded} = v; v = whole_{index}(v)\n"
+                f"  if v != {old}:\n"
+                f"   if changes is None: changes = {{}}\n"
+                f"   changes[{wire!r}] = v; {old} = v"
+            )
         elif node.diff is None:
             copied.append(f"shadow_{index}({value})")
-            is_new = "v != w" if quantised_by(field.type) is not None else "not same(v, w)"
-            compared.append(f" v = whole_{index}({value}); w = {old}\n if {is_new}:\n{send}v; {old} = v")
+            compared.append(f" v = whole_{index}({value})\n if not same(v, {old}):\n{send}v; {old} = v")
         elif node.may_be_none:
             copied.append(f"None if {value} is None else shadow_{index}({value})")
             compared.append(
@@ -413,10 +426,10 @@ def _find_object(cls: Any, rename: Rename) -> _Node:
             compared.append(f" edit = diff_{index}({value}, {old})\n if edit is not None:\n{edit}")
     check = " if o.__class__ is not cls: whole(o)\n"
     if is_frozen(cls):  # the same object has not changed
-        check += f" if o is s[{len(copied)}]: return None\n s[{len(copied)}] = o\n"
-        copied.append("o")
+        check += f" if o is s[{len(fields) + len(also)}]: return None\n s[{len(fields) + len(also)}] = o\n"
+        also.append("o")
     source = (
-        f"def shadow(o):\n return [{', '.join(copied)}]\n"
+        f"def shadow(o):\n return [{', '.join(copied + also)}]\n"
         f"def plain(s):\n return {{{', '.join(plain)}}}\n"
         f"def diff(o, s):\n{check} changes = edits = None\n"
         + "\n".join(compared)
