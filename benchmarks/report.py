@@ -30,16 +30,16 @@ class Chart:
     svg: str
 
 
-def write(section: str, text: str, *charts: Chart) -> None:
-    """Write a section's text, and the charts below it, between the section's marks in docs/performance.md."""
+def write(section: str, text: str, *charts: Chart, page: Path = PAGE) -> None:
+    """Write a section's text, and the charts below it, between the section's marks in a page."""
     for chart in charts:
         (DOCS / f"{chart.name}.svg").write_text(chart.svg)
         text += f"\n![{chart.title}]({chart.name}.svg)\n"
-    page = PAGE.read_text()
+    old = page.read_text()
     mark = re.compile(rf"(<!-- {section} -->\n).*?(<!-- end -->)", re.DOTALL)
-    if not mark.search(page):
-        raise ValueError(f"docs/performance.md has no place for {section}")
-    PAGE.write_text(mark.sub(lambda found: found[1] + text.rstrip() + "\n" + found[2], page))
+    if not mark.search(old):
+        raise ValueError(f"{page.name} has no place for {section}")
+    page.write_text(mark.sub(lambda found: found[1] + text.rstrip() + "\n" + found[2], old))
 
 
 def machine(rounds: int) -> str:

@@ -64,17 +64,19 @@ PEERS = (
     COLYSEUS,
     Peer("C", "c", (str(BUILD / "limit"), "PORT")),
 )
-NPM = (
-    "ws",
-    "bufferutil",
-    "socket.io",
-    "@socket.io/redis-adapter",
-    "redis",
-    "express",
-    "@colyseus/core",
-    "@colyseus/ws-transport",
-    "@colyseus/schema",
-)
+# The versions of Colyseus's packages must fit together, and npm does not choose them so by itself.
+NPM = {
+    "ws": "",
+    "bufferutil": "",
+    "socket.io": "",
+    "@socket.io/redis-adapter": "",
+    "redis": "",
+    "express": "",
+    "@colyseus/core": "^0.18",
+    "@colyseus/ws-transport": "^0.18",
+    "@colyseus/schema": "^5",
+    "@colyseus/sdk": "^0.18",
+}
 
 
 def build() -> list[Peer]:
@@ -87,8 +89,9 @@ def build() -> list[Peer]:
     if not missing:
         if not all((BUILD / "node_modules" / package).exists() for package in NPM):
             shutil.rmtree(BUILD / "node_modules", ignore_errors=True)
+            packages = [f"{name}@{version or 'latest'}" for name, version in NPM.items()]
             quiet = ("--silent", "--no-fund", "--no-audit", "--ignore-scripts")
-            subprocess.run(["npm", "install", *quiet, "--prefix", str(BUILD), *NPM], check=True)
+            subprocess.run(["npm", "install", *quiet, "--prefix", str(BUILD), *packages], check=True)
         for script in (HERE / "peers").glob("*.mjs"):
             shutil.copy(script, BUILD)
     return [peer for peer in PEERS if peer.kind not in missing]
