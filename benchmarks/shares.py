@@ -29,7 +29,9 @@ from .table import BUILD, COLYSEUS, EDGE, PYTHON, Peer, build
 CLIENTS = 10
 PAGE = report.DOCS / "shared-state-performance.md"
 PEERS = (
-    attrs.evolve(EDGE, command=(*PYTHON, "-m", "edge.cli", "run", "benchmarks.peers.shares_edge:app", "--port", "PORT")),
+    attrs.evolve(
+        EDGE, command=(*PYTHON, "-m", "edge.cli", "run", "benchmarks.peers.shares_edge:app", "--port", "PORT")
+    ),
     attrs.evolve(COLYSEUS, command=("node", str(BUILD / "shares_colyseus.mjs"), "PORT")),
 )
 ROOMS, SEATS = 1000, 10
@@ -103,8 +105,8 @@ class _Player:
 def table(found: dict[str, dict[str, Shape]]) -> str:
     """Return a table of the measurements. Each cell has edge's figure, then Colyseus's."""
     lines = [
-        "| discs, changed, seen | state | bytes of a patch: JSON / MessagePack / Colyseus | CPU of the server for a change, ms "
-        "| p50, ms | p99, ms |",
+        "| discs, changed, seen | state | bytes of a patch: JSON / MessagePack / Colyseus "
+        "| CPU of the server for a change, ms | p50, ms | p99, ms |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for kind, peers in found.items():
@@ -124,7 +126,13 @@ def memory() -> str:
     each = {}
     for kind in ("quiet", "unshared"):
         with serving(PEERS[0], kind) as server:
-            options = {"mode": "idle", "rooms": ROOMS, "seats": SEATS, "seconds": 0.1, "warmup": 0}
+            options: dict[str, float | str] = {
+                "mode": "idle",
+                "rooms": ROOMS,
+                "seats": SEATS,
+                "seconds": 0.1,
+                "warmup": 0,
+            }
             run = server.measure(kind, options)
             each[kind] = run.grown / run.load["joined"] * SEATS / 1024
     more = each["quiet"] - each["unshared"]

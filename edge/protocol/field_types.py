@@ -140,15 +140,10 @@ def holds_itself(cls: Any, above: tuple[Any, ...] = ()) -> bool:
 
 def deeper_than(value: object, levels: int) -> bool:
     """Return whether lists and dicts nest deeper than `levels`. Use no recursion, which could exhaust the stack."""
-    layer = [value]
+    layer: list[Any] = [value] if type(value) in (dict, list) else []
     while layer and levels >= 0:
-        below: list[object] = []
-        for each in layer:
-            if type(each) is dict:
-                below.extend(child for child in each.values() if type(child) in (dict, list))
-            elif type(each) is list:
-                below.extend(child for child in each if type(child) in (dict, list))
-        layer = below
+        parts = (each.values() if type(each) is dict else each for each in layer if each)
+        layer = [child for child in itertools.chain.from_iterable(parts) if type(child) in (dict, list)]
         levels -= 1
     return bool(layer)
 

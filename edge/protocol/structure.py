@@ -61,6 +61,28 @@ class Mismatch(ValueError):
     """The error for a value that does not fit its type. The text describes the expected value."""
 
 
+class _Below(Exception):  # raised only in this file
+    """An error in a part of a value."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.values: list[object] = []
+        """The parts that contain the fault, the innermost first: items of lists and dicts, and values of recursive
+        types. The fields of objects are missing."""
+
+
+def _below(exc: Exception, value: object) -> _Below:
+    """Return the error to raise because `exc` was raised for this part."""
+    below = exc if isinstance(exc, _Below) else _Below(exc)
+    below.values.append(value)
+    return below
+
+
+def _cause_of(exc: Exception) -> Exception:
+    return exc.cause if isinstance(exc, _Below) else exc
+
+
 @attrs.frozen
 class Rules:
     """How objects are read."""
@@ -87,9 +109,10 @@ def structure(value: object, cls: type[T], *, ignore_extra: bool = False, rename
     try:
         made: T = hook(value, cls)
         return made
-    except Exception:  # an attrs validator may raise any exception to reject the value
-        _check_depth(value)
-        fault = _find_fault(value, cls, rules)
+    except Exception as exc:  # an attrs validator may raise any exception to reject the value
+        if not bottomless:
+            _check_depth(value)
+        fault = _find_fault(value, cls, rules, exc)
         raise InvalidEvent("invalid", fault.sentence, fault.path.removeprefix(".")) from None
 
 
@@ -113,9 +136,7 @@ _outer_hook_of: Callable[[Any, bool, Rename], tuple[Hook, bool, Rules]] = functo
 
 def _make_hook(declared: Any, rules: Rules) -> Hook:
     def inner_of(inner: Any) -> Hook:
-        if holds_itself(inner):  # the hook of `inner` may not exist yet
-            return lambda value, _: _hook_of(inner, rules)[0](value, inner)
-        return _hook_of(inner, rules)[0]
+        return _recursive(inner, rules) if holds_itself(inner) else _hook_of(inner, rules)[0]
 
     cls = resolve(declared)
     if cls in SCALARS:
@@ -131,6 +152,22 @@ def _make_hook(declared: Any, rules: Rules) -> Hook:
     if is_typed_dict(cls):
         return _typed_dict(cls, inner_of, rules)
     return BY_ORIGIN[typing.get_origin(cls)](cls, inner_of)
+
+
+def _recursive(cls: Any, rules: Rules) -> Hook:
+    """Return a hook for a type whose own hook may not exist yet. Its errors name the values that contain the fault."""
+    found: Hook | None = None
+
+    def hook(value: Any, _: Any) -> Any:
+        nonlocal found
+        if found is None:
+            found = _hook_of(cls, rules)[0]
+        try:
+            return found(value, cls)
+        except Exception as exc:
+            raise _below(exc, value) from None
+
+    return hook
 
 
 def _check_depth(value: object) -> None:
@@ -177,7 +214,12 @@ def _listed(make: Callable[[list[Any]], Any], cls: Any, inner_of: Inner) -> Hook
     def hook(value: Any, _: Any) -> Any:
         if type(value) is not list:
             raise Mismatch("a list")
-        return make([inner(each, item) for each in value])
+        items = iter(value)
+        try:
+            made = [inner(each, item) for each in items]
+        except Exception as exc:
+            raise _below(exc, value[-1 - operator.length_hint(items)]) from None
+        return make(made)
 
     return hook
 
@@ -209,7 +251,8 @@ def _registered(registered: RegisteredType, inner_of: Inner) -> Hook:
         except Exception as exc:
             if expected:
                 raise Mismatch(expected) from None
-            raise ValueError(str(exc) if isinstance(exc, ValueError) else "the value is not valid") from None
+            cause = _cause_of(exc)
+            raise ValueError(str(cause) if isinstance(cause, ValueError) else "the value is not valid") from None
         if type(made) is not cls:
             raise ValueError("the value is not valid")
         return made
@@ -282,7 +325,11 @@ def _mapping(cls: Any, inner_of: Inner) -> Hook:
     def hook(value: Any, _: Any) -> dict[str, Any]:
         if type(value) is not dict:
             raise Mismatch("an object")
-        return {check(name, key): inner(each, item) for name, each in value.items()}
+        items = iter(value.values())
+        try:
+            return {check(name, key): inner(each, item) for name, each in zip(value, items, strict=True)}
+        except Exception as exc:
+            raise _below(exc, [*value.values()][-1 - operator.length_hint(items)]) from None
 
     return hook
 
@@ -303,6 +350,7 @@ def _choice(values: list[Any], results: list[Any]) -> Hook:
 def _union(cls: Any, inner_of: Inner) -> Hook:
     """Return a hook that tries only the union's members that match the value's plain type, `int` before `float`."""
     members = sorted(typing.get_args(cls), key=lambda member: member is float)
+    optional = len(members) == 2 and type(None) in members
     expected = " or ".join(_expected(member) for member in members)
     candidates: dict[type[Any], list[tuple[Hook, Any]]] = {}
     tagged = {tag_of(member): member for member in tagged_members(cls)}
@@ -315,7 +363,7 @@ def _union(cls: Any, inner_of: Inner) -> Hook:
 
     def hook(value: Any, _: Any) -> Any:
         fitting = candidates.get(type(value), ())
-        if type(value) is dict and len(fitting) == 1:
+        if len(fitting) == 1 and (optional or type(value) is dict):
             return fitting[0][0](value, fitting[0][1])  # its error is more exact
         for structured, member in fitting:
             try:
@@ -379,9 +427,14 @@ def _object(cls: Any, inner_of: Inner, rules: Rules) -> Hook:
         for each in fields_of(cls)
         if each.init
     }
-    return make_dict_structure_fn(
+    read: Hook = make_dict_structure_fn(
         cls, _converter, _cattrs_forbid_extra_keys=not rules.ignore_extra, _cattrs_detailed_validation=False, **hooks
     )
+    if any(each.required and each.init for each in fields_of(cls)):
+        return read
+    # nothing on the wire is smaller than an empty object, so a sender could ask for the most objects with it
+    make = typing.get_origin(cls) or cls
+    return lambda value, _: make() if value.__class__ is dict and not value else read(value, _)
 
 
 _converter = cattrs.Converter(detailed_validation=False)
@@ -419,20 +472,23 @@ class _Fault(Exception):  # raised only in this file
         self.path = path
 
 
-def _find_fault(value: object, cls: Any, rules: Rules) -> _Fault:
-    """Find the first fault of a value that does not fit its type."""
+def _find_fault(value: object, cls: Any, rules: Rules, error: Exception) -> _Fault:
+    """Find the first fault of a value that does not fit its type. The hook of the type has raised `error`."""
     try:
-        _retrace(value, cls, rules)
+        _retrace(value, cls, rules, error.values if isinstance(error, _Below) else [])
     except _Fault as fault:
         return fault
     return _Fault("the value is not valid")
 
 
-def _retrace(value: object, declared: Any, rules: Rules) -> Any:
+def _retrace(value: object, declared: Any, rules: Rules, below: list[object]) -> Any:
     """Structure a value again, one part after the other, to find the first fault.
 
     The cost grows with the size of the value and with the depth of its type. A value of a recursive type may be deeper
-    than its type. Therefore each part of such a value is structured only once.
+    than its type, and `below` leads to its fault.
+
+    Args:
+      below: the values of recursive types in this value that contain the fault: the innermost first. They are removed.
 
     Raises:
       _Fault: the first fault.
@@ -442,50 +498,51 @@ def _retrace(value: object, declared: Any, rules: Rules) -> Any:
     if cls in REGISTERED:
         pass
     elif is_object(cls):
-        return _retrace_object(value, cls, rules)
+        return _retrace_object(value, cls, rules, below)
     elif is_typed_dict(cls):
-        return _retrace_typed_dict(value, cls, rules)
+        return _retrace_typed_dict(value, cls, rules, below)
     elif is_named_tuple(cls) and isinstance(value, list) and len(value) == len(items_of(cls)):
-        children = _retrace_children("[{}]", enumerate(value), (kind for _, kind in items_of(cls)), rules)
+        kinds = [kind for _, kind in items_of(cls)]
+        children = _retrace_children("[{}]", range(len(value)), value, kinds, rules, below)
         return _made(lambda items: cls(*items), children)
     elif origin in LISTED and isinstance(value, list):
         fixed = origin is tuple and Ellipsis not in args
         if not fixed or len(args) == len(value):
-            kinds = args if fixed else itertools.repeat(args[0])
-            children = _retrace_children("[{}]", enumerate(value), kinds, rules)
+            repeated = args if fixed else itertools.repeat(args[0])
+            children = _retrace_children("[{}]", range(len(value)), value, repeated, rules, below)
             return _made(functools.partial(_set_of, origin) if origin in (set, frozenset) else origin, children)
     elif origin is dict and isinstance(value, dict):
-        children = _retrace_children(".{:.64}", value.items(), itertools.repeat(args[1]), rules)
+        children = _retrace_children(".{:.64}", value, [*value.values()], itertools.repeat(args[1]), rules, below)
         return dict(zip(value, children, strict=True))
     elif is_union(cls) and value is not None:
         members = [member for member in args if member is not type(None)]
         if len(members) == 1:
-            return _retrace(value, members[0], rules)
+            return _retrace(value, members[0], rules, below)
         tagged = {tag_of(member): member for member in tagged_members(cls)}
         if type(value) is dict and type(value.get(TAG)) is str and value[TAG] in tagged:
             fields = {name: each for name, each in value.items() if name != TAG}
-            return _retrace(fields, tagged[value[TAG]], rules)
+            del below[-1:]  # a copy of the fields, without the tag
+            return _retrace(fields, tagged[value[TAG]], rules, below)
     return _made(lambda plain: _hook_of(cls, rules)[0](plain, cls), value)
 
 
-def _retrace_object(value: object, cls: Any, rules: Rules) -> Any:
+def _retrace_object(value: object, cls: Any, rules: Rules, below: list[object]) -> Any:
     if type(value) is not dict:
         raise _Fault("expected an object")
     fields = {wire_name(each, rules.rename): each for each in fields_of(cls) if each.init}
     known = {name: field for name, field in fields.items() if name in value}
-    steps = ((name, value[name]) for name in known)
-    children = _retrace_children(".{}", steps, (field.type for field in known.values()), rules)
+    kinds = [field.type for field in known.values()]
+    children = _retrace_children(".{}", known, [value[name] for name in known], kinds, rules, below)
     _check_names(value, fields, [name for name, field in fields.items() if field.required], rules)
     arguments = {field.argument: child for field, child in zip(known.values(), children, strict=True)}
     return _made(lambda arguments: cls(**arguments), arguments)
 
 
-def _retrace_typed_dict(value: object, cls: Any, rules: Rules) -> Any:
+def _retrace_typed_dict(value: object, cls: Any, rules: Rules, below: list[object]) -> Any:
     if type(value) is not dict:
         raise _Fault("expected an object")
     known = {name: kind for name, kind in items_of(cls) if name in value}
-    steps = ((name, value[name]) for name in known)
-    children = _retrace_children(".{}", steps, known.values(), rules)
+    children = _retrace_children(".{}", known, [value[name] for name in known], known.values(), rules, below)
     _check_names(value, dict(items_of(cls)), sorted(required_items(cls)), rules)
     return dict(zip(known, children, strict=True))
 
@@ -505,18 +562,35 @@ def _check_names(value: dict[Any, Any], fields: Container[str], required: Iterab
 
 
 def _retrace_children(
-    step: str, children: Iterable[tuple[object, object]], kinds: Iterable[Any], rules: Rules
+    step: str, names: Iterable[object], parts: list[Any], kinds: Iterable[Any], rules: Rules, below: list[object]
 ) -> list[Any]:
-    made, pairs = [], [*zip(children, kinds, strict=False)]
-    for number, ((name, child), cls) in enumerate(pairs, 1):
-        hook, bottomless = _hook_of(cls, rules)
-        step_in = bottomless or number == len(pairs)  # the fault is in the last child if all others fit
+    for name, part, cls in zip(names, parts, kinds, strict=False) if below else ():
+        if part is below[-1]:
+            inside = [*below]
+            while inside and inside[-1] is part:  # the same part as an item, as a union, and as its member
+                inside.pop()
+            _retrace_child(step.format(name), part, cls, rules, inside)
+    made: list[Any] = []
+    known, hook = None, None
+    for name, part, cls in zip(names, parts, kinds, strict=False):
+        if hook is None or cls is not known:
+            known, (hook, _) = cls, _hook_of(cls, rules)
+        if len(made) + 1 == len(parts):  # the fault is here, if all others fit
+            made.append(_retrace_child(step.format(name), part, cls, rules, below))
+            continue
         try:
-            made.append(_retrace(child, cls, rules) if step_in else hook(child, cls))
+            made.append(hook(part, cls))
         except Exception as exc:
-            fault = exc if isinstance(exc, _Fault) else _find_fault(child, cls, rules)
+            fault = _find_fault(part, cls, rules, exc)
             raise _Fault(fault.sentence, step.format(name) + fault.path) from None
     return made
+
+
+def _retrace_child(step: str, child: object, cls: Any, rules: Rules, below: list[object]) -> Any:
+    try:
+        return _retrace(child, cls, rules, below)
+    except _Fault as fault:
+        raise _Fault(fault.sentence, step + fault.path) from None
 
 
 def _made(make: Callable[[Any], Any], plain: Any) -> Any:
@@ -527,9 +601,8 @@ def _made(make: Callable[[Any], Any], plain: Any) -> Any:
     """
     try:
         return make(plain)
-    except Mismatch as exc:
-        raise _Fault(f"expected {exc}") from None
-    except ValueError as exc:
-        raise _Fault(str(exc)) from None
-    except Exception:  # an attrs validator may raise any exception
-        raise _Fault("the value is not valid") from None
+    except Exception as exc:  # an attrs validator may raise any exception
+        cause = _cause_of(exc)
+        if isinstance(cause, Mismatch):
+            raise _Fault(f"expected {cause}") from None
+        raise _Fault(str(cause) if isinstance(cause, ValueError) else "the value is not valid") from None

@@ -94,6 +94,21 @@ class Hosts:
         return name in self._names or any(f"*{parent}" in self._names for parent in parents)
 
 
+def is_private(host: str) -> bool:
+    """Return true if no site can have this host: it is an IP address, or a name without a dot.
+
+    So a request for this host does not come from a page of a site that makes its name resolve to this server.
+    """
+    found = HOST.fullmatch(host.lower())
+    if found is None:
+        return False
+    try:
+        ipaddress.ip_address(found["name"].strip("[]"))
+    except ValueError:
+        return "." not in found["name"]
+    return True
+
+
 @lru_cache(256)
 def is_loopback(host: str) -> bool:
     """Return true if this host is a loopback address or `localhost`, so that only this machine can connect to it."""

@@ -32,7 +32,7 @@ from .accepting import accept_from
 from .addresses import Addresses
 from .app import App, site_of
 from .forwarded import Forwarded
-from .hosts import Hosts
+from .hosts import Hosts, is_private
 from .http_transports import HttpTransports
 from .limiter import ConnectionLimiter
 from .listeners import open_listeners
@@ -352,7 +352,9 @@ class Server:
             return request
         forwarded, headers = Forwarded.read(request.headers), request.headers
         if forwarded.host and self.site.hosts is not None:  # without `hosts`, a client might forge the forwarded host
-            headers = {**headers, "host": forwarded.host}
+            host = headers.get("host", "")
+            if is_private(host) or self._hosts.allow(host):  # else a page on this machine might forge it
+                headers = {**headers, "host": forwarded.host}
         if not (forwarded.addresses or self._unforwarded or request.path in PROBES):
             self._note_unforwarded(request, address)
         if not any((forwarded.addresses, forwarded.scheme, forwarded.host)):

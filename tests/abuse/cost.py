@@ -94,7 +94,53 @@ class Tree:
     below: list[Tree]
 
 
-VOCABULARY = Vocabulary.of(Draw | Walk | Say | Rows | Groups | Cells | Numbers | Scores | Mixed | Nodes | Lists | Tree)
+@attrs.frozen
+class Branch:
+    of: list[Branch] | None = None
+
+
+@attrs.frozen
+class Twig:
+    of: list[Twig | Branch] | None = None
+
+
+@attrs.frozen
+class Leaf:
+    at: list[int] | None = None
+
+
+@edge.event("branches")
+class Branches:
+    branches: list[Branch]
+
+
+@edge.event("twigs")
+class Twigs:
+    twigs: list[Twig | Branch]
+
+
+@edge.event("leaves")
+class Leaves:
+    leaves: dict[str, list[Leaf]]
+
+
+VOCABULARY = Vocabulary.of(
+    Draw
+    | Walk
+    | Say
+    | Rows
+    | Groups
+    | Cells
+    | Numbers
+    | Scores
+    | Mixed
+    | Nodes
+    | Lists
+    | Tree
+    | Branches
+    | Twigs
+    | Leaves
+)
 
 
 def take_in(codec: Codec) -> Callable[[Frame], None]:

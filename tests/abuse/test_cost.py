@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
+from collections.abc import Iterator
 from itertools import islice, product
 from typing import Any
 
@@ -11,6 +13,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
+from edge import cli
 from edge.protocol.codec import JSON, MESSAGEPACK, Codec, Frame
 
 from .cost import FRAME_BYTES, cpu_seconds, honest_frame, take_in
@@ -29,6 +32,24 @@ def nested(levels: int, leaves: int) -> dict[str, Any]:
     return tree
 
 
+def chain(levels: int, end: Any, **fields: Any) -> dict[str, Any]:
+    """Return a branch with one branch in each level. The last one is `end`."""
+    branch = end
+    for _ in range(levels):
+        branch = {"of": [branch], **fields}
+    return branch  # type: ignore[no-any-return]  # an object unless there are no levels
+
+
+@pytest.fixture(autouse=True)
+def calm_collector() -> Iterator[None]:
+    """Run the garbage collector as `edge run` does: a collection would visit all objects of the other tests."""
+    before = gc.get_threshold()
+    cli._calm_collector()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*before)
+
+
 PLAIN: dict[str, list[Any]] = {
     "tuples that hash alike": ["rows", {"rows": ALIKE}],
     "sets that hash alike": ["groups", {"groups": [[n, n + 1, n ^ 4096] for n in range(6000)]}],
@@ -40,6 +61,22 @@ PLAIN: dict[str, list[Any]] = {
     "a fault at the bottom": ["tree", nested(14, 14_000)],
     "a fault below the deepest level": ["tree", nested(40, 10_000)],
     "a fault at the end": ["draw", {"points": [*[{"x": 1, "y": 1}] * 3000, {"x": 1}]}],
+    "objects that may hold objects": ["branches", {"branches": [{}] * 65_000}],
+    "objects that may hold objects, and a fault": ["branches", {"branches": [*[{}] * 65_000, 1]}],
+    "objects that may hold objects, and a fault below": [
+        "branches",
+        {"branches": [chain(13, {"of": [*[{}] * 60_000, 1]})]},
+    ],
+    "objects in objects, and a fault": [
+        "branches",
+        {"branches": [{"of": [*[{}] * 2000, chain(9, {"of": [{}] * 2000})]}] * 6 + [{"of": 1}]},
+    ],
+    "objects of a union, and a fault below": [
+        "twigs",
+        {"twigs": [chain(7, {"type": "Twig", "of": [*[{"type": "Branch"}] * 5000, {"of": 1}]}, type="Twig")]},
+    ],
+    "objects in a dict, and a fault": ["leaves", {"leaves": {"a": [{}] * 60_000, "b": [{}], "c": [1]}}],
+    "trees without fields": ["tree", {"leaves": [], "below": [{}] * 60_000}],
     "fields that are none": ["draw", {f"f{n:04}": n for n in range(5000)}],
     "names": ["scores", {"scores": {f"f{n:04}": n for n in range(5000)}}],
     "names, and a fault": ["scores", {"scores": {**{f"f{n:04}": n for n in range(5000)}, "z": "1"}}],
@@ -145,7 +182,7 @@ TOKENS = st.sampled_from(
 
 @hypothesis.settings(deadline=None, max_examples=3 * hypothesis.settings().max_examples // 2)
 @hypothesis.given(
-    name=st.sampled_from(["say", "rows", "tree", "mixed", "scores", "unknown"]),
+    name=st.sampled_from(["say", "rows", "tree", "mixed", "scores", "branches", "leaves", "unknown"]),
     unit=st.lists(UNITS, min_size=1, max_size=4),
     length=st.sampled_from([b"", b"\xdc\xff\xff", b"\xde\xff\xff", b"\xdd\x00\x00\x40\x00", b"\xdf\x00\x00\x40\x00"]),
 )
@@ -158,7 +195,7 @@ def test_messagepack_that_repeats(name: str, unit: list[bytes], length: bytes) -
 
 @hypothesis.settings(deadline=None, max_examples=3 * hypothesis.settings().max_examples // 2)
 @hypothesis.given(
-    name=st.sampled_from(["say", "rows", "tree", "mixed", "scores", "unknown"]),
+    name=st.sampled_from(["say", "rows", "tree", "mixed", "scores", "branches", "leaves", "unknown"]),
     opened=st.lists(TOKENS, max_size=4).map("".join),
     unit=st.lists(TOKENS, min_size=1, max_size=5).map("".join),
     ended=st.lists(TOKENS, max_size=4).map("".join),

@@ -124,6 +124,19 @@ async def test_many_records_are_taken_in_steps(item: bytes) -> None:
     assert turns >= 80_000 // 64
 
 
+async def test_few_records_are_read_after_the_server_s_goodbye() -> None:
+    """A transport whose server has closed it reads a bounded part of a body, and still acknowledges what it read."""
+    line, read = ServedHttpTransport(Limits()), 0
+    line.send_nowait("the last frame")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(line.close, 4209)
+        await wait_all_tasks_blocked()
+        for _ in range(3):
+            before, read = read, await line.post(read, 0, b"t0\n" * 80_000)
+            assert 1 <= read - before <= 1000
+        nursery.cancel_scope.cancel()
+
+
 async def test_nothing_is_read_behind_a_goodbye() -> None:
     """An HTTP transport ignores the bytes that follow the record that closes it."""
     line = ServedHttpTransport(Limits())

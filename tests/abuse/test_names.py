@@ -65,6 +65,18 @@ async def test_a_site_that_takes_this_machine_s_address() -> None:
         server.drain()
 
 
+@pytest.mark.parametrize("forwarded", ["X-Forwarded-Host: play.example", "Forwarded: host=play.example"])
+async def test_a_page_cannot_forward_itself(forwarded: str) -> None:
+    """A page whose site resolves to this server, in a browser at the address of a trusted proxy, cannot name another
+    host. A proxy can, if it requests an address, a name without a dot, or a host of the app."""
+    async with open_server(edge.App({"plaza": Plaza}, hosts=["play.example", "inside.example"])) as server:
+        for host in ("evil.example:8000", "evil.example", "a b", ""):
+            assert await asked(server, host, "/session", PROXY, forwarded) in (421, 400)
+        for host in ("127.0.0.1:8000", "[::1]:8000", "10.0.0.7", "localhost:8000", "backend:80", "inside.example"):
+            assert await asked(server, host, "/session", PROXY, forwarded) == 405
+        server.drain()
+
+
 async def test_a_server_has_names(caplog: pytest.LogCaptureFixture) -> None:
     """A server with `hosts` answers only requests for these hosts, and logs only the first refused request."""
     app = edge.App({"plaza": Plaza}, hosts=["play.example", "*.games.example"])

@@ -80,6 +80,12 @@ ROWS: list[tuple[str, Any, Any, str]] = [
     ("several classes: `Circle | Line`", Circle | Line, Circle(0.5), "`type` is the name of the class"),
     ("`int | str`", int | str, 7, "types that look different on the wire"),
     ("`Annotated[int, ...]`, a `NewType`", Annotated[Meters, "m"], Meters(0.5), "as the type that it stands for"),
+    (
+        "`Annotated[float, edge.quantised(0.25)]`",
+        Annotated[float, edge.quantised(0.25)],
+        1.5,
+        "the nearest multiple of 0.25: see [below](#numbers-with-a-resolution)",
+    ),
     ("`edge.Json`", edge.Json, {"any": [1, None]}, "a JSON value without a schema, at most 32 levels deep"),
 ]
 

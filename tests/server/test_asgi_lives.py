@@ -270,7 +270,7 @@ async def test_what_trusted_proxies_say(peer: str, headers: str, told: list[Any]
 async def test_a_redirect_behind_tls_is_to_https() -> None:
     """A redirect of the mounted app uses the scheme and the host that the proxy reports."""
     life = Life()
-    served = serving(Starlette(routes=life.routes), hosts=["play.example"])
+    served = serving(Starlette(routes=life.routes), hosts=["play.example", "here.example"])
     async with served as server, trio.open_nursery() as nursery:
         stream = connect(server, nursery, "127.0.0.1")
         forwarded = "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: play.example\r\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,6 +26,8 @@ GAP_SECONDS = 15.0
 REQUESTS_PER_SECOND, REQUESTS_BURST = 100, 500
 # The kinds of records that a client may send, and the number of records that are processed before other tasks run.
 CLIENTS_KINDS, TOGETHER = b"tbc", 64
+# The number of records of one POST that are read after the goodbye. The client may send the others again.
+MAX_DISCARDED = 256
 # The seconds that a POST request waits for a busy room. The response then states how many frames were accepted.
 POST_SECONDS = 5.0
 # In `Mode.STREAM`, a response ends after this many bytes, so that the next GET request acknowledges them.
@@ -116,7 +119,8 @@ class ServedHttpTransport(HttpTransport):
             if not self._going:
                 raise TransportOver(Code.of(self._goodbye.code))
             # no error: it would end the client's transport before a GET response brings the last frames
-            return first + sum(1 for _ in Records(self.max_bytes, kinds=CLIENTS_KINDS).feed(body))
+            discarded = itertools.islice(Records(self.max_bytes, kinds=CLIENTS_KINDS).feed(body), MAX_DISCARDED)
+            return first + sum(1 for _ in discarded)
         with self._request():
             self._acknowledge(has)
             if first > self.received:
