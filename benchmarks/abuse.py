@@ -201,7 +201,7 @@ def _bytes(encoded: str | bytes) -> bytes:
 
 
 def over_line(
-    bodies: Sequence[bytes], *, hello: bool, mode: str, elsewhere: bool
+    bodies: Sequence[bytes], *, hello: bool, mode: str, elsewhere: bool, key: str | None = None
 ) -> Callable[[list[Server]], Awaitable[object]]:
     """Return a function that posts bodies to an HTTP transport, which belongs to the other server if `elsewhere`.
     Without a hello, no request opens the transport."""
@@ -225,7 +225,7 @@ def over_line(
 
         said = 0
         if hello:
-            greeting = record(json.dumps(["$hello", {"client": f"client-number-{next(numbers):09}"}]))
+            greeting = record(json.dumps(["$hello", {"client": f"client-number-{next(numbers):09}", "key": key}]))
             await ask("POST", "Edge-First: 0\r\nEdge-Has: 0\r\n", greeting)
             await ask("GET", f"Edge-Mode: {mode}\r\nEdge-Has: 0\r\n")
             said = 1
@@ -251,6 +251,10 @@ def _frames(codec: Codec) -> Iterator[tuple[str, bytes]]:
             yield f"made for the decoder, in {spoken}", _bytes(raw)
 
 
+def a_member_key() -> str:
+    return edge.Keys(SECRET).issue("member", name="m", claims={"essay": "x" * 2000})
+
+
 def _on_websockets() -> Iterator[Try]:
     ping, fragment = frame(b"", first=0x89) * 10_000, frame(b"", first=0x01) * 10_000
     for what, data in (("no hello", frame(b"x" * 16_000)), ("pings", ping), ("fragments", fragment)):
@@ -261,7 +265,7 @@ def _on_websockets() -> Iterator[Try]:
         ("requests", frame(b'["know",{},2]') * 3400, 3400),
     ):
         yield Try("WebSocket", "guest", what, PACED_MESSAGES / messages, over_websocket([data], hello=True))
-    key = edge.Keys(SECRET).issue("member", name="m", claims={"essay": "x" * 2000})
+    key = a_member_key()
     for codec in (JSON, MESSAGEPACK):
         for what, data in _frames(codec):
             sent = [frame(data, first=0x81 if codec is JSON else 0x82)]
@@ -283,19 +287,23 @@ def _on_lines() -> Iterator[Try]:
         yield Try(door, "guest", "empty frames", PACED_MESSAGES / 21_000, line([empty], hello=True))
         yield Try(door, "guest", "records of nothing", PACED_REQUESTS, line([nothing], hello=True))
         for what, data in _frames(JSON):
-            yield Try(door, "guest", what, PACED_BYTES, line([record(data.decode())], hello=True))
+            sent = [record(data.decode())]
+            yield Try(door, "guest", what, PACED_BYTES, line(sent, hello=True))
+            yield Try(door, "member", what, PACED_BYTES, line(sent, hello=True, key=a_member_key()))
 
 
 def _over_http() -> Iterator[Try]:
     none, right = "Authorization: Bearer a token that is none\r\n", "Authorization: Bearer {}\r\n"
     page = "Edge-Session: tab\r\nContent-Length: 0\r\n"
     cookie = f"Cookie: edge_session={edge.Keys(SECRET).issue('guest', guest=True)}\r\n"
+    member = f"Cookie: edge_session={a_member_key()}\r\n"
     for door, who, what, data in (
         ("HTTP", "stranger", "requests for nothing", requests("GET /n")),
         ("HTTP", "stranger", "requests for a file", requests("GET /")),
         ("HTTP", "stranger", "requests for a key", requests("POST /session", page)),
         ("HTTP", "stranger", "a head of 64 KiB", b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 11_000),
         ("HTTP", "guest", "requests with a key", requests("POST /session", page + cookie)),
+        ("HTTP", "member", "requests with a key", requests("POST /session", page + member)),
         ("API", "stranger", "guesses of the token", requests("GET /edge-api/rooms", none)),
         ("API", "the web app", "lists of rooms", requests("GET /edge-api/rooms", right.format(API_TOKEN))),
         ("dashboard", "stranger", "guesses", requests("POST /edge-monitor/enter", f"{none}Content-Length: 0\r\n")),

@@ -132,7 +132,9 @@ class Client(Generic[Sent, Heard]):
         self._sends = Vocabulary.of(sends)
         self._receives = Vocabulary.of(receives)
         self._vocabulary = fingerprint(self._sends, self._receives, [(each.wire_name, each.cls) for each in documents])
-        self._mirrors = MirrorTable(documents, self._receives.rename, self._report)
+        self._mirrors = MirrorTable(
+            documents, self._receives.rename, self._report, partial(self._report, dropped=False)
+        )
         self.state: Mirrors = self._mirrors.documents
         """The room's shared documents, by the names of the room's attributes: ``client.state.table``. Each patch of the
         room makes new objects. While the client is open, it has all documents."""
@@ -627,7 +629,8 @@ class Client(Generic[Sent, Heard]):
         if known in self._reported or len(self._reported) >= MAX_REPORTED:
             return False
         self._reported.add(known)
-        what = "the room's event is dropped" if dropped else "a field of the room's event is ignored"
+        sent = "document" if about.startswith("^") else "event"
+        what = f"the room's {sent} is dropped" if dropped else f"a field of the room's {sent} is ignored"
         self.errors.append(messages.Error(problem, f"{what}: {fault}", about[:64]))
         log.warning("%r: %s: %s", about[:64], what, fault)
         if len(self._reported) == MAX_REPORTED:

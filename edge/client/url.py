@@ -178,7 +178,7 @@ class UrlConnector(Connector):
           OSError: the redirect breaks one of these rules, or its target is not the URL of a room.
         """
         try:
-            there = _Address(urljoin(self._at.url.replace("ws", "http", 1), redirect.location))
+            there = _Address(urljoin(re.sub("^ws", "http", self._at.url), redirect.location))  # it knows no ws:
         except ValueError as exc:
             raise OSError(f"{redirect}, which is not the URL of a room") from exc
         if self._followed:

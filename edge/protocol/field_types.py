@@ -10,6 +10,7 @@ import enum
 import functools
 import itertools
 import typing
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import attrs
@@ -218,9 +219,10 @@ def _type_fault(declared: Any, rename: Rename, seen: set[Any], inside: tuple[Any
     if isinstance(cls, typing.TypeVar):
         return f"the type variable {cls.__name__} is not bound to a type"
     if is_union(cls):
-        if any(map(quantised_by, args)) and (len(args) > 2 or type(None) not in args):
+        others = [each for each in _members(cls) if resolve(each) is not type(None)]
+        if len(others) > 1 and any(map(quantised_by, others)):
             return "a number with a resolution can only be in a union with None"
-        if any(_alike(one, other) for one, other in itertools.combinations(map(resolve, args), 2)):
+        if any(_alike(one, other) for one, other in itertools.combinations(args, 2)):
             return f"the members of {cls} can't be told apart once they are encoded"
         if fault := _tags_fault(tagged_members(cls), rename):
             return fault
@@ -276,23 +278,59 @@ def _is_enum(cls: Any) -> bool:
     return isinstance(cls, type) and issubclass(cls, enum.Enum)
 
 
-def _alike(one: Any, other: Any) -> bool:
-    """Return whether a value of one resolved type may have the same encoding as a value of the other type.
+def _members(declared: Any) -> Iterator[Any]:
+    """Yield the members of a union, and of the unions for which its members stand; a type that is no union itself."""
+    if is_union(cls := resolve(declared)):
+        for each in typing.get_args(cls):
+            yield from _members(each)
+    else:
+        yield declared
 
-    Objects are told apart by their tags.
-    """
-    if Json in (one, other):
+
+@attrs.frozen
+class _Form:
+    """What values of a member of a union may look like on the wire."""
+
+    cls: Any
+    """A resolved type: no union, no registered type, and a Literal of one value."""
+    is_registered: bool
+    """True if values of a registered type look like this."""
+    has_tag: bool
+    """True if an object carries a tag, because the union has this class itself as a member."""
+
+
+def _forms(member: Any, registered: tuple[Any, ...] = ()) -> Iterator[_Form]:
+    """Yield the forms of a member of a union. `registered`: the registered types whose values look like the member."""
+    has_tag = not (is_union(resolve(member)) or registered)
+    for each in map(resolve, _members(member)):
+        if each in registered:
+            continue  # it contains itself, which is a fault of its own
+        if each in REGISTERED:
+            yield from _forms(REGISTERED[each].plain, (*registered, each))
+        elif typing.get_origin(each) is Literal:
+            yield from (_Form(Literal[value], bool(registered), has_tag) for value in typing.get_args(each))
+        else:
+            yield _Form(each, bool(registered), has_tag)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Return whether a value of one member of a union may have the same encoding as a value of the other member."""
+    return any(_look_alike(this, that) for this, that in itertools.product(_forms(one), _forms(other)))
+
+
+def _look_alike(one: _Form, other: _Form) -> bool:
+    if Json in (one.cls, other.cls):
         return True
-    if REGISTERED.keys() & {one, other}:
-        one, other = (_written(each) for each in (one, other))
-        return one == other or {one, other} == {int, float} or _alike(one, other)
-    if is_object(one) and is_object(other):
-        return False
-    if all(map(_is_listed, (one, other))) or all(map(_is_mapping, (one, other))):
+    if one.is_registered or other.is_registered:
+        kinds = _plain_kinds(one.cls) | _plain_kinds(other.cls)
+        if _plain_kinds(one.cls) & _plain_kinds(other.cls) or kinds == {int, float}:
+            return True
+    if is_object(one.cls) and is_object(other.cls):
+        return not (one.has_tag and other.has_tag)
+    if all(map(_is_listed, (one.cls, other.cls))) or all(map(_is_mapping, (one.cls, other.cls))):
         return True
-    for this, that in ((one, other), (other, one)):
-        kinds = {type(value) for value in _constants(that)} or {that}
-        if this is bytes and str in kinds:
+    for this, that in ((one.cls, other.cls), (other.cls, one.cls)):
+        if this is bytes and str in _plain_kinds(that):
             return True
         if _is_enum(this) and (set(map(_typed, _constants(this))) & set(map(_typed, _constants(that)))):
             return True
@@ -303,12 +341,9 @@ def _alike(one: Any, other: Any) -> bool:
     return False
 
 
-def _written(cls: Any) -> Any:
-    """Return the type as which values of a resolved type are sent."""
-    while cls in REGISTERED:
-        cls = resolve(REGISTERED[cls].plain)
-    kinds = {type(value) for value in _constants(cls)}
-    return kinds.pop() if len(kinds) == 1 else cls
+def _plain_kinds(cls: Any) -> set[Any]:
+    """Return the types of the encoded values of a Literal or an Enum; for other types, the type itself."""
+    return {type(value) for value in _constants(cls)} or {cls}
 
 
 def _is_listed(cls: Any) -> bool:

@@ -16,6 +16,10 @@ import attrs
 
 # A host and its port, as browsers write them (RFC 3986 section 3.2.2).
 HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\s/@,:\[\]?#]+?)\.?(?::(?P<port>\d{0,5}))?", re.IGNORECASE)
+# The host of an origin, as browsers send it: they write other letters in punycode.
+NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+# The scheme of an origin. Apps and browser extensions have their own ones. No browser sends an origin with the others.
+SCHEME = re.compile(r"(?!(?:about|blob|data|file|ftp|javascript|ws|wss)$)[a-z][a-z0-9+.-]*")
 MAX_PORT = 65_535
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -37,10 +41,10 @@ class Origin:
         """
         scheme, separator, host = text.lower().partition("://")
         found = HOST.fullmatch(host.removesuffix("/"))
-        known = scheme in DEFAULT_PORTS or (found is not None and found["port"])
-        if not separator or found is None or not known or "*" in found["name"] or int(found["port"] or 0) > MAX_PORT:
+        name = _normal_name(found["name"]) if found is not None else ""
+        if not (separator and name and found and SCHEME.fullmatch(scheme)) or int(found["port"] or 0) > MAX_PORT:
             raise ValueError(f"{text!r} is not an origin: write a scheme and a host, such as https://example.org")
-        return cls(scheme, found["name"], int(found["port"] or DEFAULT_PORTS[scheme]))
+        return cls(scheme, name, int(found["port"] or DEFAULT_PORTS.get(scheme, 0)))
 
     def is_of(self, host: str, scheme: str) -> bool:
         """Return true if this is the origin of the server's own pages, for a request with this `Host` and this scheme.
@@ -107,6 +111,16 @@ def is_private(host: str) -> bool:
     except ValueError:
         return "." not in found["name"]
     return True
+
+
+def _normal_name(name: str) -> str:
+    """Return the host of an origin as browsers write it; empty if no browser writes such a host."""
+    try:
+        address = ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        is_name = NAME.fullmatch(name) is not None and not name.rpartition(".")[2].isdigit()
+        return name if is_name else ""
+    return f"[{address.compressed}]" if address.version == 6 else str(address)
 
 
 @lru_cache(256)

@@ -53,6 +53,8 @@ LOCAL = Hosts(None, bound="localhost")
 # If at least this many connections from trusted addresses are open, requests for a loopback name are assumed to come
 # from a proxy, because a developer does not open that many connections.
 MANY_UNFORWARDED = 50
+# The headers of a response that asks for a WebSocket (RFC 9110 section 7.8).
+UPGRADE = (("upgrade", "websocket"), ("connection", "upgrade"))
 
 # Seconds to read and answer the first request of a rejected connection. The second value is for connections that use a
 # spare file descriptor.
@@ -485,9 +487,7 @@ class Server:
             await self._http_transports.respond(connection, request, room)
         else:
             text = f"connect to a room with a WebSocket, or with an HTTP transport, which needs the header {CONNECTION}"
-            await connection.respond(
-                attrs.evolve(error_response(426, "upgrade", text), more=(("upgrade", "websocket"),))
-            )
+            await connection.respond(attrs.evolve(error_response(426, "upgrade", text), more=UPGRADE))
 
     def _check_upgrade(self, request: Request) -> str | Response:
         """Return the sub-protocol of a WebSocket handshake that is accepted, or the response that rejects it."""
@@ -498,8 +498,7 @@ class Server:
             return refusal_response(400, Code.MALFORMED, "not a WebSocket handshake")
         if request.headers.get("sec-websocket-version") != WEBSOCKET_VERSION:  # RFC 6455 section 4.4
             refusal = refusal_response(426, Code.VERSION, f"use version {WEBSOCKET_VERSION} of WebSocket")
-            spoken = {"sec-websocket-version": WEBSOCKET_VERSION, "upgrade": "websocket"}
-            return attrs.evolve(refusal, headers={**refusal.headers, **spoken})
+            return attrs.evolve(refusal, more=(*UPGRADE, ("sec-websocket-version", WEBSOCKET_VERSION)))
         return subprotocol or refusal_response(400, Code.VERSION, f"use a sub-protocol of: {', '.join(SUBPROTOCOLS)}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
@@ -54,6 +55,8 @@ class Mirror:
     """The document, as an object of its class; None before the first whole document that fits."""
     fault: str = ""
     """The reason why the newest document does not fit its class; empty if it fits."""
+    ignores_extra: bool = False
+    """True if the room's document has had a field that the client's class does not have."""
 
 
 class MirrorTable:
@@ -64,6 +67,8 @@ class MirrorTable:
       rename: the names of fields on the wire: see `event`.
       on_unusable: called if a document does not fit its class, with the error and the name on the wire. The mirror then
         keeps the previous document.
+      on_ignored: called for the first field that the client's class does not have, with an error about it and the name
+        on the wire. The mirror ignores such fields.
     """
 
     def __init__(
@@ -71,9 +76,11 @@ class MirrorTable:
         documents: Iterable[MirroredDocument],
         rename: Rename,
         on_unusable: Callable[[InvalidEvent, str], object],
+        on_ignored: Callable[[InvalidEvent, str], object],
     ) -> None:
         self._rename = rename
         self._on_unusable = on_unusable
+        self._on_ignored = on_ignored
         self._mirrors = {each.wire_name: Mirror(each) for each in documents}
         self._by_name = {mirror.kind.name: mirror for mirror in self._mirrors.values()}
         self._staged: dict[str, tuple[int, Any]] = {}
@@ -154,11 +161,23 @@ class MirrorTable:
 
     def _read(self, mirror: Mirror) -> None:
         try:
-            mirror.document = structure(mirror.plain, mirror.kind.cls, ignore_extra=True, rename=self._rename)
+            mirror.document = self._structure(mirror)
             mirror.fault = ""
         except InvalidEvent as exc:
             mirror.fault = str(exc)
             self._on_unusable(exc, f"^{mirror.kind.wire_name}")
+
+    def _structure(self, mirror: Mirror) -> Any:
+        read = functools.partial(structure, mirror.plain, mirror.kind.cls, rename=self._rename)
+        if mirror.ignores_extra:
+            return read(ignore_extra=True)
+        try:
+            return read()
+        except InvalidEvent as exc:
+            document = read(ignore_extra=True)
+            mirror.ignores_extra = True
+            self._on_ignored(exc, f"^{mirror.kind.wire_name}")
+            return document
 
 
 class Mirrors:

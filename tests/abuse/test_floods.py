@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
+import edge
 from edge import Code
 from edge.client.client import Status
 from tests.abuse.town import ANOTHER, ATTACKER, CLIENT, Heard, Know, Plaza, Speaks, Town, frame, link_from, town
@@ -165,6 +167,20 @@ async def test_pings_without_end() -> None:
             nursery.cancel_scope.cancel()
 
 
+async def test_a_smaller_limit_of_fragments() -> None:
+    """An app can limit fragments and control frames further: a burst of twenty is allowed, and then two a second."""
+    async with town(limits=edge.Limits(fragments_burst=20, fragments_per_second=2)) as here:
+        raw = await here.websocket()
+        ping = frame(b"", first=0x89)
+        for count in (20, 4):
+            await raw.send(ping * count)
+            for _ in range(count):
+                assert await raw.next() == ["pong"]
+            await trio.sleep(2)
+        await raw.send(ping * 8)
+        assert (await raw.until("$bye"))[1]["code"] == Code.FLOODING
+
+
 @pytest.mark.parametrize("hello", [False, True])
 async def test_fragments_without_end(hello: bool) -> None:
     """A client that sends empty fragments without end is disconnected, before its hello and after it."""
@@ -187,6 +203,19 @@ async def test_before_the_hello_little_is_kept(first: int) -> None:
         await raw.send(*([small, frame(b"x" * 15_000, first=0x00)[:4]] if first == 0x01 else [large[:4]]))
         with trio.fail_after(1):
             assert await raw.until("close", "$bye") == ["close", 1009]
+
+
+@pytest.mark.parametrize("before", [b"", frame(b"", first=0x89)], ids=["fast path", "slow path"])
+async def test_the_server_does_not_linger_after_the_client_s_own_1009(before: bytes) -> None:
+    """A client that closes with 1009 sends nothing more, so the server closes at once, and waits for no more bytes."""
+    async with town() as here:
+        raw = await here.websocket()
+        await raw.send(before, frame((1009).to_bytes(2, "big"), first=0x88))
+        while await raw.stream.receive_some():
+            pass
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(trio.BrokenResourceError):
+            await raw.stream.send_all(b"more")
 
 
 async def test_a_message_in_many_fragments_is_a_message() -> None:

@@ -160,13 +160,31 @@ def test_hosts_that_are_none(bad: str) -> None:
         "ftp://x",
         "https://*.play.example",
         "http://x:99999",
+        "wss://play.example",
+        "https://b\u00fccher.example",
+        "https://play\u200b.example",
+        "https://[:::]",
+        "https://127.1",
+        "https://play..example",
+        "https://x%41.example",
+        "https://x<y.example",
+        "://x",
     ],
 )
 def test_origins_that_are_none(bad: str) -> None:
     """An origin that can never match is an error when the app is created."""
     with pytest.raises(ValueError, match="not an origin"):
         edge.App({}, origins=[bad])
+
+
+def test_origins_of_every_kind() -> None:
+    """An origin is compared as browsers write it, also one of an app's own scheme."""
     assert Origin.parse("HTTP://Play.Example:80/") == Origin("http", "play.example", 80)
+    assert Origin.parse("https://[0:0:0:0:0:0:0:1]") == Origin("https", "[::1]", 443)
+    assert Origin.parse("https://xn--bcher-kva.example") == Origin("https", "xn--bcher-kva.example", 443)
+    for own in ("capacitor://localhost", "tauri://localhost", "chrome-extension://abcdefgh"):
+        assert Origin.parse(own).name
+        edge.App({}, origins=[own])
 
 
 async def test_a_proxy_that_says_for_nobody_is_told_once(caplog: pytest.LogCaptureFixture) -> None:

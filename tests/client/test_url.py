@@ -78,7 +78,7 @@ async def joined(
     url: str, kind: TransportKind, answer: Callable[[str], str | None], **options: Any
 ) -> AsyncIterator[tuple[Client[Any, Any], Gateway]]:
     """Join a room through a gateway, in virtual time."""
-    async with open_server(edge.App({"judge": Judge}, hosts=["edge.test"])) as server:
+    async with open_server(edge.App({"judge": Judge}, hosts=["edge.test", "news.test"])) as server:
         async with trio.open_nursery() as nursery:
             gateway = Gateway(nursery, answer)
             gateway.serve = server.serve_connection
@@ -131,6 +131,19 @@ async def test_a_redirect_to_the_same_host_is_followed_once(kind: TransportKind,
             ROOM,
             ROOM if to[0] == "?" else "/x/rooms/judge/one",
         }
+
+
+@KINDS
+async def test_a_host_with_ws_in_its_name_is_redirected_like_any_other(kind: TransportKind) -> None:
+    """Only the scheme of the URL is replaced to follow a redirect."""
+
+    def answer(target: str) -> str | None:
+        return redirect("?again=1") if target == ROOM else None
+
+    async with joined(f"http://news.test{ROOM}", kind, answer) as (client, _):
+        with trio.move_on_after(5):
+            await client.wait_status(Status.OPEN)
+        assert client.status is Status.OPEN
 
 
 @KINDS

@@ -265,7 +265,8 @@ def types(draw: st.DrawFn, depth: int = 3) -> tuple[Any, st.SearchStrategy[Any]]
             return tuple[inner, other], st.tuples(values, others)  # type: ignore[valid-type]
         case _:
             other, others = draw(types(depth=depth - 1))
-            return Union[inner, other], values | others  # noqa: UP007  # a union that is made at run time
+            union: Any = Union[inner, other]  # noqa: UP007  # a union that is made at run time
+            return (Annotated[union, "nested"] if draw(st.booleans()) else union), values | others
 
 
 def _hashes(kind: Any) -> bool:
@@ -427,6 +428,18 @@ class Shared:
     items: list[int] = []  # noqa: RUF008  # a mistake
 
 
+class Stamp:
+    pass
+
+
+class Outline:
+    pass
+
+
+edge.register_type(Stamp, lambda stamp: 1, lambda plain: Stamp(), plain=int | str)
+edge.register_type(Outline, lambda outline: Circle(1.0), lambda plain: Outline(), plain=Circle)
+
+
 @pytest.mark.parametrize(
     ("kind", "fault"),
     [
@@ -467,6 +480,16 @@ class Shared:
         (float | Number, "can't be told apart"),
         (Text | Plain, "can't be told apart"),
         (Text | Literal["red"], "can't be told apart"),
+        (date | Literal["2026-01-01", 3], "can't be told apart"),
+        (Decimal | Literal["1", 2], "can't be told apart"),
+        (timedelta | Literal[1, "a"], "can't be told apart"),
+        (Annotated[int | str, "x"] | date, "can't be told apart"),
+        (Annotated[int | list[int], "x"] | set[int], "can't be told apart"),
+        (Annotated[Circle | int, "x"] | Line, "can't be told apart"),
+        (Annotated[Text | None, "x"] | Literal["red"], "can't be told apart"),
+        (Stamp | str, "can't be told apart"),
+        (Outline | Circle | Line, "can't be told apart"),
+        (Annotated[int | str, "x"] | Annotated[float, edge.quantised(1)], "resolution"),
         (bool | Plain, "can't be told apart"),
         (bytes | Text, "can't be told apart"),
         (bytes | Literal["abcd"], "can't be told apart"),

@@ -349,9 +349,10 @@ async def test_what_follows_a_response_has_the_time_of_the_drain(seconds: float)
     assert trio.current_time() - began == pytest.approx(seconds, abs=0.5)
 
 
-async def test_an_app_that_asks_whether_its_client_is_there() -> None:
+@pytest.mark.parametrize("ahead", [b"", b"x" * 20_000, b"x" * 200_000])
+async def test_an_app_that_asks_whether_its_client_is_there(ahead: bytes) -> None:
     """Starlette's `is_disconnected` detects that the client has disconnected, although it calls `receive` in a
-    cancelled scope."""
+    cancelled scope, and although the client has sent much before."""
     asked: list[float] = []
 
     async def wait(request: Request) -> Response:
@@ -362,7 +363,7 @@ async def test_an_app_that_asks_whether_its_client_is_there() -> None:
 
     async with serving(Starlette(routes=[Route("/wait", wait)])) as server, trio.open_nursery() as nursery:
         stream = connect(server, nursery)
-        await stream.send_all(get("/wait"))
+        await stream.send_all(get("/wait") + ahead)
         await trio.sleep(1)
         await stream.aclose()
         gone = trio.current_time()

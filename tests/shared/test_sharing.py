@@ -16,15 +16,18 @@ from edge.client.client import Status
 from edge.client.fallback import TransportKind
 from edge.cluster.broker.broker import Broker
 from edge.connections.outbox import Outbox
+from edge.errors import InvalidEvent
 from edge.journal.room_journal import RoomJournal, read_entries
 from edge.protocol.codec import JSON, MESSAGEPACK, Codec
 from edge.protocol.events import event_type
 from edge.protocol.limits import Limits
+from edge.protocol.messages import Patch
 from edge.protocol.outgoing import Outgoing, outgoing_event, outgoing_patch
 from edge.rooms.journal import Journal
 from edge.rooms.room import runtime_of
 from edge.seats.held_seat import HeldSeat
 from edge.seats.persistent_seat import PersistentSeat
+from edge.shared.mirrors import MirroredDocument, MirrorTable
 from edge.testing import EdgeApp, EdgeRoom, seeds
 from tests.rooms.quiet import StubSeat
 
@@ -801,3 +804,27 @@ async def test_a_player_who_comes_again_has_a_new_document(edge_room: EdgeRoom) 
         await trio.testing.wait_all_tasks_blocked()
     assert write() == []
     room.room.close()
+
+
+@attrs.define
+class OldSeat:
+    name: str = ""
+
+
+def test_a_client_reports_the_fields_that_it_does_not_know_once() -> None:
+    """The mirror of an older client has no new fields, at any depth, and the client reports the first one."""
+    unusable: list[InvalidEvent] = []
+    ignored: list[str] = []
+    table = MirrorTable(
+        [MirroredDocument("seat", "seat", OldSeat)],
+        "",
+        lambda fault, about: unusable.append(fault),
+        lambda fault, about: ignored.append(f"{about}: {fault}"),
+    )
+    table.receive(Patch("seat", [1, None, {"name": "ana", "bet": 3}], False))
+    table.receive(Patch("seat", [2, [{"name": "ben", "bet": 4}]], False))
+    assert table.documents.seat == OldSeat("ben")
+    assert ignored == ["^seat: unknown field 'bet'"]
+    table.receive(Patch("seat", [3, [{"name": 5}]], False))
+    assert table.documents.seat == OldSeat("ben")
+    assert [str(fault) for fault in unusable] == ["name: expected text"]

@@ -409,6 +409,11 @@ def _check_url(url: str) -> None:
             "the URL of the broker must be redis://[user:password@]host[:port][/database], rediss:// for TLS, or \
 unix:///path"
         )
+    try:
+        coredis.Redis.from_url(url)  # does not connect
+    except Exception:
+        names = ", ".join(sorted({name for name, _ in parse_qsl(parts.query)}))
+        raise ValueError(f"one of the options {names} in the URL of the broker has an invalid value") from None
 
 
 def _secrets_of(url: str) -> re.Pattern[str]:

@@ -29,6 +29,8 @@ log: logging.Logger = logging.getLogger("edge.server")
 
 # The maximum size of a request's head, in bytes. It is enough for a large cookie.
 MAX_HEAD_BYTES = 16 * 1024
+# The pause after bytes that are discarded because a client sends too much before it gets its response, in seconds.
+DISCARD_SECONDS = 0.1
 MAX_HEADERS = 100
 MAX_BODY_BYTES = 1024 * 1024
 # RFC 9112 section 3.2.2: the target of a request may be an absolute URL. The host of the URL then replaces `Host`.
@@ -180,12 +182,14 @@ class HttpConnection(_Writer):
         """The head of the current request, and the bytes that were received with the head."""
         self._head_end = 0
         self._ahead = b""
+        self._has_discarded = False
         self._h11 = _h11_server()
 
     @property
     def reusable(self) -> bool:
         """True if another request may follow on this connection."""
-        return self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
+        done = self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
+        return done and not self._has_discarded
 
     @property
     def pipelined(self) -> bool:
@@ -327,13 +331,16 @@ class HttpConnection(_Writer):
         await self._send(h11.EndOfMessage())
 
     async def wait_gone(self) -> None:
-        """Wait until the peer closes the connection. Bytes that arrive before are stored for the next request."""
-        while len(self._ahead) < MAX_HEAD_BYTES:
-            received = await self.stream.receive_some()
-            if not received:
-                return
-            self._ahead += received
-        await trio.sleep_forever()  # the peer has sent too much: stop reading
+        """Wait until the peer closes the connection. Bytes that arrive before are stored for the next request.
+
+        If they are more than a head may be, they are discarded, and this connection serves no further request.
+        """
+        while received := await self.stream.receive_some():
+            if len(self._ahead) < MAX_HEAD_BYTES:
+                self._ahead += received
+            else:
+                self._has_discarded = True
+                await trio.sleep(DISCARD_SECONDS)
 
     async def _read_head(self) -> bool:
         empty, checked = 0, 0

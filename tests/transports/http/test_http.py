@@ -152,6 +152,7 @@ async def test_another_version_of_websocket_is_told_which_is_spoken() -> None:
         for version in ("8", "14", "13, 8"):
             status, headers, _ = await ask(server, upgrade(Sec_WebSocket_Version=version))
             assert (status, headers["sec-websocket-version"]) == (426, "13")
+            assert (headers["upgrade"], "upgrade" in headers["connection"]) == ("websocket", True)
 
 
 async def test_each_response_says_when_it_was_made() -> None:
