@@ -30,8 +30,10 @@ class Chart:
     svg: str
 
 
-def write(section: str, text: str, *charts: Chart, page: Path = PAGE) -> None:
-    """Write a section's text, and the charts below it, between the section's marks in a page."""
+def write(section: str, text: str, *charts: Chart, page: Path | None = None) -> None:
+    """Write a section's text, and the charts below it, between the section's marks in a page, by default
+    docs/performance.md."""
+    page = page or PAGE
     for chart in charts:
         (DOCS / f"{chart.name}.svg").write_text(chart.svg)
         text += f"\n![{chart.title}]({chart.name}.svg)\n"

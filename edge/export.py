@@ -28,13 +28,18 @@ def export_typescript(kinds: Mapping[str, Callable[..., Any]]) -> str:
     Raises:
       TypeError: a kind has a function that does not name the class of its rooms.
     """
-    interfaces = Interfaces()
     rooms = {name: _room_class(name, make) for name, make in sorted(kinds.items())}
+    interfaces = Interfaces()
+    _declarations(rooms, interfaces)
+    return "\n\n".join([HEAD, *_declarations(rooms, Interfaces(interfaces.twice))]) + "\n"
+
+
+def _declarations(rooms: Mapping[str, type[Room[Any, Any]]], interfaces: Interfaces) -> list[str]:
     names = {name: interfaces.reserve(_pascal_case(name)) for name in rooms}
     declared = [_room(names[name], room, kind_of(room), interfaces) for name, room in rooms.items()]
     kinds_map = ["/** All kinds of rooms, by name. */", "export interface Rooms {"]
     kinds_map += [f"  readonly {json.dumps(name)}: {names[name]};" for name in rooms]
-    return "\n\n".join([HEAD, *interfaces.declarations(), *declared, "\n".join([*kinds_map, "}"])]) + "\n"
+    return [*interfaces.declarations(), *declared, "\n".join([*kinds_map, "}"])]
 
 
 def _room(name: str, room: type[Room[Any, Any]], kind: RoomKind, interfaces: Interfaces) -> str:

@@ -69,7 +69,8 @@ class Tree:
 class Draw:
     """Draw a shape. */ This ends no comment."""
 
-    first_shape: Circle | Line
+    first_shape: Circle | Line | Cleared
+    options: Options | None = None
     at_once: bool = False
     line: Line | None = None
 
@@ -103,7 +104,17 @@ class Options:
     color: str = "green"
 
 
-class Painting(edge.Room[Draw, AllTypes]):
+@edge.event("moved", rename="camel")
+class Moved:
+    by: Options
+
+
+@edge.event("cleared")
+class Cleared:
+    pass
+
+
+class Painting(edge.Room[Draw | Cleared, AllTypes | Moved]):
     """A room with all types.
 
     Its docstring has several lines.
@@ -147,15 +158,24 @@ export interface Circle {
   readonly radius: number;
 }
 
+export interface Cleared {
+  readonly [name: string]: never;
+}
+
 /** Draw a shape. *\\/ This ends no comment. */
 export interface Draw {
-  readonly firstShape: ({ readonly type: "Circle" } & Circle) | ({ readonly type: "Line" } & Line);
+  readonly firstShape: ({ readonly type: "Circle" } & Circle) | ({ readonly type: "Line" } & Line) | { readonly type: "cleared" };
+  readonly options?: OptionsToSend | null;
   readonly atOnce?: boolean;
   readonly line?: Line | null;
 }
 
 export interface Line {
   readonly length?: number;
+}
+
+export interface Moved {
+  readonly by: Options;
 }
 
 export interface Note {
@@ -165,6 +185,10 @@ export interface Note {
 
 export interface Options {
   readonly color: string;
+}
+
+export interface OptionsToSend {
+  readonly color?: string;
 }
 
 /** A name that TypeScript has, too. */
@@ -192,16 +216,18 @@ export interface EmptyOne {
  */
 export interface Painting {
   readonly sends: {
+    readonly "cleared": Cleared;
     readonly "draw": Draw;
   };
   readonly receives: {
     readonly "all:types": AllTypes;
+    readonly "moved": Moved;
   };
   readonly state: {
     readonly "mine": Options;
     readonly "tree": Tree;
   };
-  readonly options: Options;
+  readonly options: OptionsToSend;
   readonly vocabulary: "VOCABULARY";
 }
 
@@ -300,6 +326,7 @@ room.on("your:turn", ({ part, strokes }) => { const text: string = part; strokes
 room.on("$status", (status) => console.log(status));
 room.send("drew", { stroke: { color: 1, width: 2, points: [[0, 0]] } });
 room.send("turn:done");
+room.send("turn:done", {}, { delivery: "volatile" });
 room.watch((state) => state.scene.players, (players) => players.map(({ name, state }) => `${name} ${state}`));
 const phase: "waiting" | "gathering" | "drawing" | "revealed" = room.state.scene.phase;
 const board = join<Board>("/rooms/board/plans");
@@ -317,6 +344,11 @@ MISTAKES = [
     'room.send("drwe", { stroke: { color: 1, width: 2, points: [] } });',
     'room.send("drew", { stroke: { colour: 1, width: 2, points: [] } });',
     'room.send("drew", {});',
+    'room.send("drew");',
+    'room.send("turn:done", { extra: 1 });',
+    'room.send("drew", { stroke: { color: 1, width: 2, points: [] } }, { delivery: "sometimes" });',
+    'board.request("add");',
+    'board.answer("added", () => ["add", {}]);',
     "room.watch((state) => state.scenes, () => {});",
     "room.state.scene.phase = 'drawing';",
     'const wrong: "over" = room.state.scene.phase;',

@@ -131,6 +131,18 @@ def _rejects_assignment(made: type[Any]) -> bool:
     return False
 
 
+def parts_of(cls: Any) -> set[Any]:
+    """Return the resolved types of a value and of all its parts, at any depth."""
+    found: set[Any] = set()
+    waiting = [cls]
+    while waiting:
+        each = resolve(waiting.pop())
+        if each not in found:
+            found.add(each)
+            waiting += _parts(each)
+    return found
+
+
 def holds_itself(cls: Any, above: tuple[Any, ...] = ()) -> bool:
     """True if a type is recursive or contains a recursive type, so that its values may nest to any depth."""
     cls = resolve(cls)

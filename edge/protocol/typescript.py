@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import typing
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import attrs
@@ -14,6 +15,7 @@ import attrs
 from .field_kinds import (
     REGISTERED,
     TAG,
+    Field,
     Json,
     Rename,
     fields_of,
@@ -28,6 +30,7 @@ from .field_kinds import (
     tagged_members,
     wire_name,
 )
+from .field_types import parts_of
 
 SCALARS: dict[Any, str] = {
     bool: "boolean",
@@ -60,15 +63,22 @@ class _Interface:
     name: str
     cls: Any
     rename: Rename
-    sent_only: bool
-    """True if only clients send objects of the class. They may leave out fields with a default."""
+    sent: bool
+    """True if clients send the objects. Then they may leave out fields with a default."""
 
 
 class Interfaces:
-    """Collects the interfaces of all classes to which a set of types refers."""
+    """Collects the interfaces of all classes to which a set of types refers.
 
-    def __init__(self) -> None:
-        self._found: dict[tuple[Any, Rename], _Interface] = {}
+    A class that clients receive and send has two interfaces if its objects have fields that may be left out.
+
+    Args:
+      twice: the classes with two interfaces, from an earlier collection. Their names end on ``ToSend`` and on nothing.
+    """
+
+    def __init__(self, twice: frozenset[tuple[Any, Rename]] = frozenset()) -> None:
+        self._twice = twice
+        self._found: dict[tuple[Any, Rename, bool], _Interface] = {}
         self._names: set[str] = set(TAKEN)
         self._uses_json = False
 
@@ -110,6 +120,11 @@ class Interfaces:
             return self._tuple(args, rename, sent=sent)
         return f"ReadonlyArray<{self.reference(args[0], rename, sent=sent)}>"
 
+    @property
+    def twice(self) -> frozenset[tuple[Any, Rename]]:
+        """The classes with two interfaces."""
+        return frozenset((cls, rename) for cls, rename, sent in self._found if (cls, rename, not sent) in self._found)
+
     def declarations(self) -> list[str]:
         """Return the declarations of all collected classes, in alphabetical order."""
         written: dict[str, str] = {}
@@ -117,8 +132,7 @@ class Interfaces:
             for each in [*self._found.values()]:
                 if each.name not in written:
                     written[each.name] = self._declaration(each)
-        fresh = {each.name: self._declaration(each) for each in self._found.values()}  # all directions are known now
-        return [*([JSON_TYPE] if self._uses_json else []), *(fresh[name] for name in sorted(fresh))]
+        return [*([JSON_TYPE] if self._uses_json else []), *(written[name] for name in sorted(written))]
 
     def _tuple(self, kinds: typing.Iterable[Any], rename: Rename, *, sent: bool) -> str:
         return f"readonly [{', '.join(self.reference(kind, rename, sent=sent) for kind in kinds)}]"
@@ -128,39 +142,58 @@ class Interfaces:
         members = []
         for each in typing.get_args(cls):
             text = self.reference(each, rename, sent=sent)
-            tag = json.dumps(tag_of(resolve(each))) if resolve(each) in tagged else ""
-            members.append(f"({{ readonly {TAG}: {tag} }} & {text})" if tag else text)
+            if resolve(each) in tagged:
+                tag = f"{{ readonly {TAG}: {json.dumps(tag_of(resolve(each)))} }}"
+                text = f"({tag} & {text})" if _fields(resolve(each), rename) else tag
+            members.append(text)
         return members
 
     def _named(self, cls: Any, rename: Rename, *, sent: bool) -> str:
-        found = self._found.get((cls, rename))
+        sent = sent and _has_optional(cls)
+        rename = rename if any(wire_name(each, rename) != wire_name(each, "") for each in _all_fields(cls)) else ""
+        found = self._found.get((cls, rename, sent))
         if found is None:
             made = typing.get_origin(cls) or cls
             arguments = "".join(
                 re.sub(r"\W", "", getattr(each, "__name__", str(each))).title() for each in typing.get_args(cls)
             )
-            name = self.reserve(made.__name__ + arguments)
-            found = self._found[cls, rename] = _Interface(name, cls, rename, sent_only=sent)
+            end = "ToSend" if sent and (cls, rename) in self._twice else ""
+            name = self.reserve(made.__name__ + arguments + end)
+            found = self._found[cls, rename, sent] = _Interface(name, cls, rename, sent)
             self._declaration(found)
-        elif found.sent_only and not sent:
-            found.sent_only = False
-            self._declaration(found)  # the classes of its fields are received, too
         return found.name
 
     def _declaration(self, interface: _Interface) -> str:
-        cls, rename, sent = interface.cls, interface.rename, interface.sent_only
+        cls, rename, sent = interface.cls, interface.rename, interface.sent
         lines = [*comment_of(cls), f"export interface {interface.name} {{"]
-        if is_typed_dict(cls):
-            needed = required_items(cls)
-            fields = [(name, name not in needed, kind) for name, kind in items_of(cls)]
-        else:
-            fields = [
-                (wire_name(each, rename), sent and not each.required, each.type) for each in fields_of(cls) if each.init
-            ]
+        fields = _fields(cls, rename)
         for name, optional, kind in fields:
             key = name if re.fullmatch(r"[A-Za-z_$][\w$]*", name) else json.dumps(name)
-            lines.append(f"  readonly {key}{'?' if optional else ''}: {self.reference(kind, rename, sent=sent)};")
+            mark = "?" if optional and (sent or is_typed_dict(cls)) else ""
+            lines.append(f"  readonly {key}{mark}: {self.reference(kind, rename, sent=sent)};")
+        if not fields:  # otherwise, TypeScript would accept objects with any fields
+            lines.append("  readonly [name: string]: never;")
         return "\n".join([*lines, "}"])
+
+
+def _fields(cls: Any, rename: Rename) -> list[tuple[str, bool, Any]]:
+    """Return the names on the wire of an object's fields, whether a sender may leave them out, and their types."""
+    if is_typed_dict(cls):
+        needed = required_items(cls)
+        return [(name, name not in needed, kind) for name, kind in items_of(cls)]
+    return [(wire_name(each, rename), not each.required, each.type) for each in fields_of(cls) if each.init]
+
+
+def _has_optional(cls: Any) -> bool:
+    """Return whether an object, or a part of it, is of a class with fields that a sender may leave out."""
+    return any(not each.required for each in _all_fields(cls))
+
+
+def _all_fields(cls: Any) -> Iterator[Field]:
+    """Yield the fields of an object and of all objects in it."""
+    for each in parts_of(cls):
+        if is_object(each) and each not in REGISTERED:
+            yield from (field for field in fields_of(each) if field.init)
 
 
 def comment_of(cls: Any, indent: str = "") -> list[str]:

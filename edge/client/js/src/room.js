@@ -10,14 +10,12 @@ import { bytesOf, checkEventName, encode, ProtocolError } from "./wire.js";
 /** @typedef {import("./keys.js").SessionScope} SessionScope */
 /** @typedef {import("./reconnecting.js").Ending} Ending */
 /** @typedef {import("./reconnecting.js").Status} Status */
-/** @typedef {import("./requests.js").Answer} Answer */
-/** @typedef {import("./requests.js").Answerer} Answerer */
 /** @typedef {import("./requests.js").RequestOptions} RequestOptions */
 /** @typedef {import("./session_key.js").Key} Key */
 /** @typedef {import("./wire.js").Welcome} Welcome */
 /** A problem: its identifier, a sentence about it, and the name of the event. @typedef {{problem: string, message: string, about: string}} Refusal */
-/** @typedef {import("./types.js").RoomTypes} RoomTypes */
-/** @template {RoomTypes} K @typedef {import("./types.js").Received<K>} Received */
+/** @import { Answered, Bodiless, Received, RoomTypes } from "./types.js" */
+/** @typedef {{delivery?: Delivery, key?: string}} SendOptions */
 /**
  * @typedef {{name?: string, options?: object, create?: "if needed" | "never" | "only", key?: Key, session?: SessionScope,
  *   transports?: TransportKind[]}} JoinOptions
@@ -155,7 +153,8 @@ export class Room {
   /**
    * Answer the room's requests of this name. `handler` gets the body and `{ signal }`, and returns `[name, body]` or a promise of
    * such an array. The `signal` aborts if the room no longer waits for the answer.
-   * @param {string} name @param {Answerer} handler
+   * @template {keyof K["receives"] & string} N
+   * @param {N} name @param {(body: K["receives"][N], options: {signal: AbortSignal}) => Answered<K> | Promise<Answered<K>>} handler
    */
   answer(name, handler) {
     checkFunction(handler);
@@ -171,12 +170,12 @@ export class Room {
   /**
    * Send the room an event. While there is no connection, all reliable events and the newest latest event of each key are stored,
    * and volatile events are dropped. A lone surrogate becomes `\ufffd`. Throws a `RangeError` if the event is larger than the
-   * room reads.
-   * @template {keyof K["sends"] & string} N
-   * @param {N} name @param {K["sends"][N]} [body] @param {{delivery?: Delivery, key?: string}} [options]
-   * @returns {boolean} false if the event was dropped, or the room is closed
+   * room reads. Returns false if the event was dropped, or the room is closed.
+   * @template {Bodiless<K>} B @overload @param {B} name @param {K["sends"][B]} [body] @param {SendOptions} [options] @returns {boolean}
    */
-  send(name, body = /** @type {any} */ ({}), { delivery = "reliable", key = "" } = {}) {
+  /** @template {keyof K["sends"] & string} N @overload @param {N} name @param {K["sends"][N]} body @param {SendOptions} [options] @returns {boolean} */
+  /** @param {string} name @param {any} [body] @param {SendOptions} [options] @returns {boolean} */
+  send(name, body = {}, { delivery = "reliable", key = "" } = {}) {
     checkEventName(name);
     if (!["reliable", "latest", "volatile"].includes(delivery)) throw new TypeError(`no such delivery: ${delivery}`);
     if (this.#closed !== null) {
@@ -193,18 +192,20 @@ export class Room {
   /**
    * Send an event as a request. Returns a promise of the room's answer, which is rejected with a `RequestFailed` if the request
    * fails. If the `signal` aborts or the `seconds` have passed, the request is also cancelled in the room.
-   * @template {keyof K["sends"] & string} N
-   * @param {N} name @param {K["sends"][N]} [body] @param {RequestOptions} [options] @returns {Promise<Received<K>>}
+   * @template {Bodiless<K>} B @overload @param {B} name @param {K["sends"][B]} [body] @param {RequestOptions} [options] @returns {Promise<Received<K>>}
    */
-  request(name, body = /** @type {any} */ ({}), options = {}) { return /** @type {any} */ (this.#requests.request(name, /** @type {any} */ (body), options)); }
+  /** @template {keyof K["sends"] & string} N @overload @param {N} name @param {K["sends"][N]} body @param {RequestOptions} [options] @returns {Promise<Received<K>>} */
+  /** @param {string} name @param {any} [body] @param {RequestOptions} [options] @returns {Promise<any>} */
+  request(name, body = {}, options = {}) { return this.#requests.request(name, body, options); }
 
   /**
    * Send an event as a request with many answers: `for await (const { name, body } of room.stream("history"))`. Leaving the
    * loop cancels the request.
-   * @template {keyof K["sends"] & string} N
-   * @param {N} name @param {K["sends"][N]} [body] @param {RequestOptions} [options] @returns {AsyncIterable<Received<K>>}
+   * @template {Bodiless<K>} B @overload @param {B} name @param {K["sends"][B]} [body] @param {RequestOptions} [options] @returns {AsyncIterable<Received<K>>}
    */
-  stream(name, body = /** @type {any} */ ({}), options = {}) { return /** @type {any} */ (this.#requests.stream(name, /** @type {any} */ (body), options)); }
+  /** @template {keyof K["sends"] & string} N @overload @param {N} name @param {K["sends"][N]} body @param {RequestOptions} [options] @returns {AsyncIterable<Received<K>>} */
+  /** @param {string} name @param {any} [body] @param {RequestOptions} [options] @returns {AsyncIterable<any>} */
+  stream(name, body = {}, options = {}) { return this.#requests.stream(name, body, options); }
 
   /** Leave the room for good. */
   leave() { this.#connection.close({ code: Code.LEFT, reason: "left" }); }

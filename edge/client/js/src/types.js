@@ -9,4 +9,16 @@
  * @typedef {{[N in keyof K["receives"] & string]: {name: N, body: K["receives"][N]}}[keyof K["receives"] & string]} Received
  */
 
+/**
+ * The names of the events that clients of a room may send without a body.
+ * @template {RoomTypes} K
+ * @typedef {{[N in keyof K["sends"] & string]: {} extends K["sends"][N] ? N : never}[keyof K["sends"] & string]} Bodiless
+ */
+
+/**
+ * An answer to a request of a room: an event that its clients send.
+ * @template {RoomTypes} K
+ * @typedef {{[N in keyof K["sends"] & string]: [name: N, body: K["sends"][N]]}[keyof K["sends"] & string]} Answered
+ */
+
 export {};
