@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import typing
@@ -20,7 +21,7 @@ def export_typescript(kinds: Mapping[str, Callable[..., Any]]) -> str:
     """Return a TypeScript module with an interface for each class that can travel, and for each kind of room.
 
     The interface of a kind has the maps of what its clients send, receive and mirror, and its join options. The text is
-    the same for the same classes, so that it can be committed.
+    the same for the same classes, so that it can be committed. Rooms of edge, such as the dashboard's, are left out.
 
     Args:
       kinds: the rooms of an app, by kind.
@@ -29,6 +30,7 @@ def export_typescript(kinds: Mapping[str, Callable[..., Any]]) -> str:
       TypeError: a kind has a function that does not name the class of its rooms.
     """
     rooms = {name: _room_class(name, make) for name, make in sorted(kinds.items())}
+    rooms = {name: room for name, room in rooms.items() if room.__module__.partition(".")[0] != "edge"}
     interfaces = Interfaces()
     _declarations(rooms, interfaces)
     return "\n\n".join([HEAD, *_declarations(rooms, Interfaces(interfaces.twice))]) + "\n"
@@ -73,6 +75,8 @@ def _pascal_case(name: str) -> str:
 
 
 def _room_class(kind: str, make: Callable[..., Any]) -> type[Room[Any, Any]]:
+    while isinstance(make, functools.partial):
+        make = make.func
     made: Any = typing.get_origin(make) or make
     if not isinstance(made, type):
         made = typing.get_type_hints(made).get("return")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
@@ -164,7 +165,8 @@ export interface Cleared {
 
 /** Draw a shape. *\\/ This ends no comment. */
 export interface Draw {
-  readonly firstShape: ({ readonly type: "Circle" } & Circle) | ({ readonly type: "Line" } & Line) | { readonly type: "cleared" };
+  readonly firstShape: ({ readonly type: "Circle" } & Circle) | ({ readonly type: "Line" } & Line) \
+| { readonly type: "cleared" };
   readonly options?: OptionsToSend | null;
   readonly atOnce?: boolean;
   readonly line?: Line | null;
@@ -373,3 +375,10 @@ def test_a_page_with_the_types_of_its_room(program: Callable[[str, str], str], t
     command = [str(TSC), *options, str(tmp_path / "game.ts"), str(tmp_path / "mistakes.ts")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("example", ["board", "drawing", "hill", "monitor", "stage"])
+def test_the_export_of_an_example_is_up_to_date(example: str) -> None:
+    """Each example has the export of its rooms. If this test fails, run the command without --check."""
+    command = [sys.executable, "-m", "edge.cli", "export", "typescript", f"examples.{example}.app:app", "--check"]
+    subprocess.run([*command, "-o", f"examples/{example}/rooms.ts"], cwd=ROOT, check=True, timeout=60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import os
@@ -21,7 +22,7 @@ log = logging.getLogger("examples.stage")
 
 program = Program()
 app = edge.App(
-    {"stage": lambda: Stage(program)},
+    {"stage": functools.partial(Stage, program)},
     static={"/": StaticFolder(Path(__file__).parent / "web", headers=STRICT_HEADERS)},
 )
 app.include("/drawing", drawing.app)

@@ -116,17 +116,21 @@ def test_modules_are_short() -> None:
 
 
 def test_types(program: Program, tmp_path: Path) -> None:
-    """TypeScript reports no error in the modules of edge.js, nor in the scripts of the examples and the monitor."""
+    """TypeScript reports no error in the modules of edge.js, nor in the scripts of the examples and the monitor, which
+    use the exported types of their rooms."""
     pages = [*(ROOT / "examples").glob("*/web/*.js"), *(ROOT / "edge" / "monitor" / "web").glob("*.js")]
     assert len(pages) >= 10
+    checked = []
     for module in SOURCE.glob("*.js"):
         (tmp_path / module.name).write_text(module.read_text())
-    checked = [str(tmp_path / module.name) for module in SOURCE.glob("*.js")]
+        checked.append(str(tmp_path / module.name))
     for page in pages:
-        folder = tmp_path / page.parents[1].name
-        folder.mkdir(exist_ok=True)
-        (folder / page.name).write_text(re.sub(r'"\./(edge[a-z-]*\.js)"', r'"../\1"', page.read_text()))
+        folder = tmp_path / page.parents[1].name / "web"
+        folder.mkdir(exist_ok=True, parents=True)
+        (folder / page.name).write_text(re.sub(r'"\.{1,2}/(edge[a-z-]*\.js)"', r'"../../\1"', page.read_text()))
         checked.append(str(folder / page.name))
+        if (page.parents[1] / "rooms.ts").exists():
+            (folder.parent / "rooms.ts").write_text((page.parents[1] / "rooms.ts").read_text())
     (tmp_path / "node_modules").symlink_to(ROOT / ".venv/npm/node_modules")
     libraries = "es2023,dom,dom.iterable,dom.asynciterable"
     options = ["--checkJs", "--noEmit", "--strict", "--target", "es2022", "--module", "esnext", "--lib", libraries]

@@ -3,23 +3,23 @@
 import { join } from "../edge.js";
 
 const COLUMNS = { todo: "To do", doing: "Doing", done: "Done" };
-const NAMES = Object.keys(COLUMNS);
+const NAMES = /** @type {Column[]} */ (Object.keys(COLUMNS));
 const COLORS = ["#2d5d53", "#a33b2a", "#2c5aa0", "#8a5a00", "#7a3b8f", "#4c6b1f"];
 const POINTS_PER_SECOND = 15;
 
-/** @typedef {{id: string, column: string, place: number, text: string, by: string}} Card */
-/** @typedef {{number: number, name: string, connected: boolean}} Person */
+/** @import { Board, Card } from "../rooms" */
+/** @typedef {Card["column"]} Column */
 
 /** @param {string} id @returns {any} */
 const $ = (id) => document.getElementById(id);
 const columns = $("columns");
 
-/** @type {import("../edge.js").Room | null} */
+/** @type {import("../edge.js").Room<Board> | null} */
 let room = null;
-/** What everybody at the board sees. @returns {{cards: Record<string, Card>, people: Person[]}} */
+/** What everybody at the board sees. @returns {Pick<Board["state"]["shown"], "cards" | "people">} */
 const shown = () => room?.state.shown ?? { cards: {}, people: [] };
 
-for (const [name, title] of Object.entries(COLUMNS)) {
+for (const [name, title] of /** @type {[Column, string][]} */ (Object.entries(COLUMNS))) {
   const column = $("column").content.cloneNode(true).firstElementChild;
   column.dataset.column = name;
   column.querySelector("h2").textContent = title;
@@ -43,7 +43,7 @@ for (const [name, title] of Object.entries(COLUMNS)) {
   columns.append(column);
 }
 
-/** Ask the board for a change. Returns false, and shows the reason, if the board refuses it. @param {string} name @param {object} body */
+/** Ask the board for a change. Returns false, and shows the reason, if the board refuses it. @template {keyof Board["sends"]} N @param {N} name @param {Board["sends"][N]} body */
 async function change(name, body) {
   try {
     await room?.request(name, body);
@@ -61,7 +61,7 @@ function below(list, y) {
   return /** @type {HTMLElement[]} */ ([...list.children]).find((item) => y < item.getBoundingClientRect().top + item.offsetHeight / 2) ?? null;
 }
 
-/** Put a card into a column, before another card, or at its end. @param {string} id @param {string} column @param {HTMLElement | null} before */
+/** Put a card into a column, before another card, or at its end. @param {string} id @param {Column} column @param {HTMLElement | null} before */
 function move(id, column, before) {
   const others = inColumn(column).filter((card) => card.id !== id);
   const index = before === null ? others.length : others.findIndex((card) => card.id === before.dataset.id);
@@ -101,7 +101,10 @@ function element(id) {
     if (event.key === "Enter") edit(text, id);
   });
   /** @param {number} by */
-  const step = (by) => move(id, NAMES[NAMES.indexOf(shown().cards[id]?.column ?? "") + by], null);
+  const step = (by) => {
+    const column = NAMES[NAMES.indexOf(shown().cards[id]?.column) + by];
+    if (column) move(id, column, null);
+  };
   item.querySelector(".left").addEventListener("click", () => step(-1));
   item.querySelector(".right").addEventListener("click", () => step(1));
   item.querySelector(".remove").addEventListener("click", () => change("remove", { id }));
@@ -151,7 +154,7 @@ function drawPeople() {
   }));
 }
 
-/** @param {Record<string, [number, number]>} at */
+/** @param {Board["state"]["shown"]["cursors"]} at */
 function drawCursors(at) {
   const old = new Map([...columns.querySelectorAll(".cursor")].map((cursor) => [cursor.dataset.number, cursor]));
   for (const [number, [x, y]] of Object.entries(at)) {

@@ -2,17 +2,12 @@
 import { join, recall, remember } from "./edge.js";
 import { drawFigure, drawStrokes, PALETTE, Pen, STRIP, WIDTH } from "./pen.js";
 
-/**
- * @typedef {import("./pen.js").Stroke} Stroke
- * @typedef {{number: number, name: string, connected: boolean, part: string, state: string}} Sitter
- * @typedef {{phase: "waiting" | "gathering" | "drawing" | "revealed", players: Sitter[], until: number, of_seconds: number, figure: Part[]}} Scene
- * @typedef {{name: string, by: string, strokes: Stroke[]}} Part
- */
+/** @import { Drawing, Part, Scene, Sitter, YourTurn } from "../rooms" */
 
 /** @param {string} id */
 const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-/** @type {import("./edge.js").Room | null} */
+/** @type {import("./edge.js").Room<Drawing> | null} */
 let room = null;
 const nameField = /** @type {HTMLInputElement} */ ($("name"));
 const closedDialog = /** @type {HTMLDialogElement} */ ($("closed"));
@@ -148,7 +143,7 @@ function sitterChip({ number, name, connected, part, state }) {
 
 // --- my turn
 
-/** @param {{part: string, edge: Stroke[], strokes: Stroke[]}} turn */
+/** @param {YourTurn} turn */
 function beginTurn({ part, edge, strokes }) {
   $("strip").hidden = part === "head";
   const canvas = /** @type {HTMLCanvasElement} */ ($("edge"));
@@ -194,7 +189,7 @@ function choice(kind, label, property, value, pressed, choose) {
 
 // --- the figure
 
-/** @param {Part[]} figure */
+/** @param {readonly Part[]} figure */
 function showFigure(figure) {
   drawFigure(figureCanvas, figure.map(({ strokes }) => strokes));
   $("credits").textContent = figure.map(({ name, by }) => `${name}: ${by}`).join("  ·  ");

@@ -1,7 +1,7 @@
 // @ts-check
 /** The pen of the drawing game. Strokes are in units of the paper, which do not depend on the size of the screen. */
 
-/** @typedef {{color: number, width: number, points: [number, number][]}} Stroke */
+/** @import { Stroke } from "../rooms" */
 
 export const WIDTH = 1000;
 export const HEIGHT = 750;
@@ -12,7 +12,7 @@ export const PALETTE = ["#1d2433", "#d64545", "#f0883e", "#f2c14e", "#3a9d5d", "
 const NEAR = 4;
 const MAX_POINTS = 1900;
 
-/** @param {CanvasRenderingContext2D} context @param {Stroke[]} strokes */
+/** @param {CanvasRenderingContext2D} context @param {readonly Stroke[]} strokes */
 export function drawStrokes(context, strokes) {
   context.lineCap = context.lineJoin = "round";
   for (const { color, width, points } of strokes) {
@@ -31,7 +31,7 @@ export function drawStrokes(context, strokes) {
   }
 }
 
-/** Draw the parts of a figure one below the other. @param {HTMLCanvasElement} canvas @param {Stroke[][]} parts */
+/** Draw the parts of a figure one below the other. @param {HTMLCanvasElement} canvas @param {(readonly Stroke[])[]} parts */
 export function drawFigure(canvas, parts) {
   [canvas.width, canvas.height] = [WIDTH, HEIGHT * parts.length];
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
@@ -51,7 +51,7 @@ export class Pen {
   width = 14;
   /** @type {Stroke[]} */
   #strokes = [];
-  /** @type {Stroke | null} */
+  /** @type {Stroke & {points: [number, number][]} | null} */
   #stroke = null;
   #locked = true;
 
@@ -67,7 +67,7 @@ export class Pen {
     canvas.addEventListener("pointercancel", () => this.finishStroke());
   }
 
-  /** Allow drawing, and show the strokes that this turn already has. @param {Stroke[]} strokes */
+  /** Allow drawing, and show the strokes that this turn already has. @param {readonly Stroke[]} strokes */
   unlock(strokes) {
     this.#strokes = [...strokes];
     this.#locked = false;
@@ -112,7 +112,7 @@ export class Pen {
 
   /** @param {[number, number]} point */
   #add(point) {
-    const stroke = /** @type {Stroke} */ (this.#stroke);
+    const stroke = /** @type {Stroke & {points: [number, number][]}} */ (this.#stroke);
     const last = stroke.points[stroke.points.length - 1];
     if (Math.hypot(point[0] - last[0], point[1] - last[1]) < NEAR) return;
     stroke.points.push(point);

@@ -12,11 +12,11 @@ import { HZ, RADIUS, step } from "./physics.js";
 /** @typedef {import("./physics.js").Disc} Disc */
 /** @typedef {{discs: Disc[], collided: [number, number][]}} State */
 /**
- * @typedef {{kind: "mine", number: number, x: number, y: number} | {kind: "moved", moved: [number, number, number, number][]}
+ * @typedef {{kind: "mine", number: number, x: number, y: number} | {kind: "moved", moved: Facts["moved"]}
  *   | {kind: "joined", number: number, x: number, y: number} | {kind: "left", number: number}
- *   | {kind: "still", still: [number, number, number][]}} Input
+ *   | {kind: "still", still: Facts["still"]}} Input
  */
-/** @typedef {{tick: number, moved: [number, number, number, number][], collided: [number, number][], still: [number, number, number][]}} Facts */
+/** @import { Board, Facts } from "../rooms" */
 /** @typedef {{number: number, x: number, y: number, sx: number, sy: number}} Shown */
 
 const MAX_PLAN = 8;
@@ -96,13 +96,13 @@ export class Game {
 
   // --- events from the server
 
-  /** @param {{tick: number, at: number, begins: boolean, discs: Disc[], names: [number, string][]}} board */
+  /** @param {Board} board */
   show({ tick, at, begins, discs, names }) {
     this.names = new Map(names);
     this.#news.push(() => {
       this.#start = { tick, at };
       this.#unchecked = [];
-      const state = { discs, collided: /** @type {[number, number][]} */ ([]) };
+      const state = { discs: [...discs], collided: /** @type {[number, number][]} */ ([]) };
       const timeline = this.#timeline = new Timeline({ tick, state, step: next });
       const expected = this.#plan.filter(([planned]) => planned > this.#confirmed);
       for (const [planned, x, y] of expected) timeline.put(planned, { kind: "mine", number: this.me, x, y });

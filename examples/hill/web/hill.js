@@ -4,14 +4,14 @@ import { Controls } from "./controls.js";
 import { Game } from "./game.js";
 import { colorOf, View } from "./view.js";
 
-/** @typedef {{phase: "playing" | "won", until: number, points: Record<string, number>, winner: string, bots: number}} Score */
+/** @import { Hill, Score } from "../rooms" */
 
 const FIRST_BOARD = "main";
 
 /** @param {string} id */
 const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-/** @type {import("./edge.js").Room | null} */
+/** @type {import("./edge.js").Room<Hill> | null} */
 let room = null;
 /** @type {Score | null} */
 let score = null;

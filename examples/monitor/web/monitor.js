@@ -64,6 +64,7 @@ const gauges = {
 let heardAt = -Infinity;
 const mebibytes = (/** @type {number} */ bytes) => bytes / 2 ** 20;
 
+/** @type {import("./edge.js").Room<import("../rooms").Monitor>} */
 const room = join("rooms/monitor/main");
 room.on("requests", ({ a_second, total }) => {
   heard();

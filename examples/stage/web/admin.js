@@ -1,7 +1,7 @@
 // @ts-check
 import { join, recall, remember } from "./edge.js";
 
-/** @typedef {import("./stage.js").Program} Program */
+/** @import { Stage } from "../rooms" */
 
 /** @param {string} id */
 const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -15,6 +15,7 @@ const key = recall("sessionStorage", "speaker");
 if (!key) {
   $("complaint").textContent = "Open the address that was printed when the server started.";
 } else {
+  /** @type {import("./edge.js").Room<Stage>} */
   const room = join("rooms/stage/main", { key });
   room.on("$status", (state) => {
     $("light").dataset.state = state;
@@ -33,9 +34,8 @@ if (!key) {
   room.watch(({ program }) => program.default, () => show(room));
 }
 
-/** @param {import("./edge.js").Room} room */
+/** @param {import("./edge.js").Room<Stage>} room */
 function show(room) {
-  /** @type {Program} */
   const { demos, default: preferred } = room.state.program;
   $("switches").replaceChildren(...demos.map(({ key, title, on }) => {
     const row = document.createElement("div");

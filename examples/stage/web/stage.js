@@ -1,14 +1,12 @@
 // @ts-check
 import { join } from "./edge.js";
 
-/**
- * @typedef {{key: string, title: string, text: string, on: boolean}} Demo
- * @typedef {{demos: Demo[], default: string | null, watching: number}} Program
- */
+/** @import { Stage } from "../rooms" */
 
 /** @param {string} id */
 const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
+/** @type {import("./edge.js").Room<Stage>} */
 const room = join("rooms/stage/main", { session: "tab" });
 room.on("$status", (state) => { $("light").dataset.state = state; });
 room.watch(({ program }) => program.watching, (/** @type {number} */ watching) => {
@@ -19,7 +17,6 @@ room.watch(({ program }) => program.default, showDemos);
 
 // new links lose a click in progress, so they are made only if the demos have changed
 function showDemos() {
-  /** @type {Program} */
   const { demos, default: preferred } = room.state.program;
   const open = demos.filter(({ on }) => on);
   $("demos").replaceChildren(...open.map(({ key, title, text }) => {
