@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -132,10 +133,12 @@ def test_types(program: Program, tmp_path: Path) -> None:
         if (page.parents[1] / "rooms.ts").exists():
             (folder.parent / "rooms.ts").write_text((page.parents[1] / "rooms.ts").read_text())
     (tmp_path / "node_modules").symlink_to(ROOT / ".venv/npm/node_modules")
-    libraries = "es2023,dom,dom.iterable,dom.asynciterable"
-    options = ["--checkJs", "--noEmit", "--strict", "--target", "es2022", "--module", "esnext", "--lib", libraries]
-    options += ["--moduleResolution", "bundler"]
-    run(program("tsc", GET_NPM), *options, *checked)
+    options = json.loads((SOURCE.parent / "tsconfig.json").read_text())["compilerOptions"]
+    unused = ("declaration", "emitDeclarationOnly", "outDir", "rootDir")
+    options = {name: value for name, value in options.items() if name not in unused}
+    project = {"compilerOptions": {**options, "checkJs": True, "noEmit": True}, "files": checked}
+    (tmp_path / "tsconfig.json").write_text(json.dumps(project))
+    run(program("tsc", GET_NPM), "--project", str(tmp_path))
 
 
 def test_shared_state(program: Program, tmp_path: Path) -> None:
