@@ -22,7 +22,7 @@ import trio
 
 from .cluster.broker.broker import Broker
 from .errors import BrokerDown
-from .export import export_typescript
+from .export import export_asyncapi, export_jsonschema, export_typescript
 from .server.app import App, site_of
 from .server.logs import JsonFormatter
 from .server.serve import serve
@@ -114,21 +114,34 @@ def _parser() -> argparse.ArgumentParser:
     soak.add_argument("--play", metavar="module:function", help="async function that plays each Client")
     export = commands.add_parser("export", help="write the events and shared documents of an app for other languages")
     formats = export.add_subparsers(required=True, metavar="format")
-    typescript = formats.add_parser("typescript", help="write a TypeScript module")
-    typescript.add_argument("app", metavar="module:app", help="the App")
-    typescript.add_argument("-o", "--output", metavar="FILE", help="the file to write (default: standard output)")
-    typescript.add_argument(
-        "--check", action="store_true", help="write nothing, and fail if the file is not what would be written"
-    )
+    for name, what in (
+        ("typescript", "a TypeScript module"),
+        ("jsonschema", "JSON Schemas"),
+        ("asyncapi", "an AsyncAPI document"),
+    ):
+        form = formats.add_parser(name, help=f"write {what}")
+        form.set_defaults(format=name)
+        form.add_argument("app", metavar="module:app", help="the App")
+        form.add_argument("-o", "--output", metavar="FILE", help="the file to write (default: standard output)")
+        form.add_argument(
+            "--check", action="store_true", help="write nothing, and fail if the file is not what would be written"
+        )
     return parser
 
 
 def _export(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    """Run ``edge export typescript``: write a TypeScript module, or compare it with a file."""
+    """Run ``edge export``: write an export, or compare it with a file."""
     if options.check and options.output is None:
         parser.exit(2, "edge: --check needs --output, the file to compare\n")
     try:
-        text = export_typescript(find_app(options.app).directory.kinds)
+        kinds = find_app(options.app).directory.kinds
+        match options.format:
+            case "typescript":
+                text = export_typescript(kinds)
+            case "jsonschema":
+                text = export_jsonschema(kinds)
+            case _:
+                text = export_asyncapi(kinds, options.app)
         if options.output is None:
             print(text, end="")
         elif options.check:

@@ -1,8 +1,9 @@
-"""Tests of ``edge export typescript``."""
+"""Tests of ``edge export``."""
 
 from __future__ import annotations
 
 import enum
+import json
 import re
 import subprocess
 import sys
@@ -13,12 +14,15 @@ from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, NotRequired, TypedDict, TypeVar
 
 import attrs
+import jsonschema
 import pytest
 
 import edge
 from edge.cli import main
 from edge.client.build import SOURCE
-from edge.export import export_typescript
+from edge.errors import InvalidEvent
+from edge.export import export_asyncapi, export_jsonschema, export_typescript
+from edge.protocol.structure import structure
 from examples.board.room import Board
 from examples.drawing.room import ExquisiteCorpse
 from examples.hill.room import Hill
@@ -309,6 +313,10 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert exit_code(check) == 1
     assert "is not up to date" in capsys.readouterr().err
     assert exit_code(["export", "typescript", "exported_app:app", "--check"]) == 2
+    capsys.readouterr()
+    for other, begins in (("jsonschema", '{\n  "$schema"'), ("asyncapi", '{\n  "asyncapi": "3.0.0"')):
+        assert main(["export", other, "exported_app:app"]) == 0
+        assert capsys.readouterr().out.startswith(begins)
     assert exit_code(["export", "typescript", "exported_app:unknown"]) == 2
     assert "annotate what the function returns" in capsys.readouterr().err
 
@@ -375,6 +383,88 @@ def test_a_page_with_the_types_of_its_room(program: Callable[[str, str], str], t
     command = [str(TSC), *options, str(tmp_path / "game.ts"), str(tmp_path / "mistakes.ts")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout
+
+
+VALID: list[Any] = [
+    {"firstShape": {"type": "Circle", "radius": 1}},
+    {"firstShape": {"type": "Line"}, "atOnce": True, "line": None, "options": {}},
+    {"firstShape": {"type": "cleared"}, "line": {"length": 2.5}},
+]
+INVALID: list[Any] = [
+    {},
+    [],
+    {"firstShape": {"type": "Square"}},
+    {"firstShape": {"radius": 1}},
+    {"firstShape": {"type": "Circle"}},
+    {"first_shape": {"type": "Line"}},
+    {"firstShape": {"type": "Line"}, "atOnce": 1},
+    {"firstShape": {"type": "Line"}, "line": {"length": "2"}},
+    {"firstShape": {"type": "Line"}, "extra": 1},
+]
+
+
+def test_the_json_schemas_of_all_types() -> None:
+    """A validator accepts and refuses the bodies that a server accepts and refuses. The document is always the same."""
+    kinds = {"painting": Painting, "empty-one": Empty}
+    text = export_jsonschema(kinds)
+    assert text == export_jsonschema(dict(reversed(kinds.items())))
+    document = json.loads(text)
+    jsonschema.Draft202012Validator.check_schema(document)
+    assert document["rooms"]["empty-one"]["options"] == {"type": "null"}
+    painting = document["rooms"]["painting"]
+    assert painting["vocabulary"] in exported()
+    schema = {**painting["sends"]["draw"], "$defs": document["$defs"]}
+    validator = jsonschema.Draft202012Validator(schema)
+    for body, is_valid in [*((body, True) for body in VALID), *((body, False) for body in INVALID)]:
+        assert validator.is_valid(body) == is_valid, body
+        if is_valid:
+            structure(body, Draw, rename="camel")
+        else:
+            with pytest.raises(InvalidEvent):
+                structure(body, Draw, rename="camel")
+    assert {*painting["state"]} == {"mine", "tree"}
+    assert document["$defs"]["Options"]["required"] == ["color"]
+    assert "required" not in document["$defs"]["OptionsToSend"]
+
+
+@edge.event("turn:done", delivery="latest")
+class TurnDone:
+    """A player's turn is over."""
+
+
+@edge.event("turn_done")
+class OtherTurnDone:
+    text: str = ""
+
+
+class Turns(edge.Room[TurnDone | OtherTurnDone, Moved]):
+    tree = edge.shared(Tree)
+
+
+PARSE = """
+import { readFileSync } from "node:fs";
+import { Parser } from "@asyncapi/parser";
+const { document, diagnostics } = await new Parser().parse(readFileSync(process.argv[2], "utf8"));
+for (const { severity, message, path } of diagnostics) if (severity === 0) console.log(message, path.join("."));
+if (document) console.log("messages:", document.allMessages().all().length);
+"""
+
+
+def test_the_official_parser_accepts_the_asyncapi_document(program: Callable[[str, str], str], tmp_path: Path) -> None:
+    """The document of all types has no error, and a message for each event and document of a room."""
+    kinds = {"painting": Painting, "empty-one": Empty, "turns": Turns}
+    text = export_asyncapi(kinds, "tests")
+    assert text == export_asyncapi(dict(reversed(kinds.items())), "tests")
+    channel = json.loads(text)["channels"]["turns"]
+    assert [*channel["messages"]] == ["sent.turn_done", "sent.turn_done_", "received.moved", "received.state.tree"]
+    frames = [each["payload"]["items"][0]["const"] for each in channel["messages"].values()]
+    assert frames == ["~turn:done", "turn_done", "moved", "^tree"]
+    (tmp_path / "asyncapi.json").write_text(text)
+    (tmp_path / "parse.mjs").write_text(PARSE)
+    (tmp_path / "node_modules").symlink_to(ROOT / ".venv/npm/node_modules")
+    command = [program("node", "install nodejs from your system's packages"), "parse.mjs", "asyncapi.json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.splitlines() == ["messages: 10"], done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("example", ["board", "drawing", "hill", "monitor", "stage"])

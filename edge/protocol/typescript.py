@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import enum
-import inspect
 import json
 import re
 import typing
-from collections.abc import Iterator
 from typing import Any, Literal
 
-import attrs
-
+from .exported import ExportedClass, ExportedClasses, docstring_of, fields_on_the_wire
 from .field_kinds import (
     REGISTERED,
     TAG,
-    Field,
     Json,
     Rename,
     fields_of,
@@ -24,13 +20,10 @@ from .field_kinds import (
     is_typed_dict,
     is_union,
     items_of,
-    required_items,
     resolve,
     tag_of,
     tagged_members,
-    wire_name,
 )
-from .field_types import parts_of
 
 SCALARS: dict[Any, str] = {
     bool: "boolean",
@@ -58,37 +51,16 @@ TAKEN = frozenset(
 JSON_TYPE = "export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };"
 
 
-@attrs.define
-class _Interface:
-    name: str
-    cls: Any
-    rename: Rename
-    sent: bool
-    """True if clients send the objects. Then they may leave out fields with a default."""
-
-
 class Interfaces:
     """Collects the interfaces of all classes to which a set of types refers.
 
-    A class that clients receive and send has two interfaces if its objects have fields that may be left out.
-
     Args:
-      twice: the classes with two interfaces, from an earlier collection. Their names end on ``ToSend`` and on nothing.
+      twice: see `ExportedClasses`.
     """
 
     def __init__(self, twice: frozenset[tuple[Any, Rename]] = frozenset()) -> None:
-        self._twice = twice
-        self._found: dict[tuple[Any, Rename, bool], _Interface] = {}
-        self._names: set[str] = set(TAKEN)
+        self.classes: ExportedClasses = ExportedClasses(TAKEN, twice)
         self._uses_json = False
-
-    def reserve(self, name: str) -> str:
-        """Return a name for a declaration: the given name, with a number if it is taken."""
-        free, number = name, 2
-        while free in self._names:
-            free, number = f"{name}{number}", number + 1
-        self._names.add(free)
-        return free
 
     def reference(self, declared: Any, rename: Rename, *, sent: bool) -> str:
         """Return the TypeScript of a type, and collect the classes to which it refers.
@@ -105,7 +77,7 @@ class Interfaces:
         if cls in REGISTERED:
             return self.reference(REGISTERED[cls].plain, rename, sent=sent)
         if is_object(cls) or is_typed_dict(cls):
-            return self._named(cls, rename, sent=sent)
+            return self.classes.find(cls, rename, sent=sent).name
         if is_named_tuple(cls):
             return self._tuple([kind for _, kind in items_of(cls)], rename, sent=sent)
         if isinstance(cls, type) and issubclass(cls, enum.Enum):
@@ -120,16 +92,11 @@ class Interfaces:
             return self._tuple(args, rename, sent=sent)
         return f"ReadonlyArray<{self.reference(args[0], rename, sent=sent)}>"
 
-    @property
-    def twice(self) -> frozenset[tuple[Any, Rename]]:
-        """The classes with two interfaces."""
-        return frozenset((cls, rename) for cls, rename, sent in self._found if (cls, rename, not sent) in self._found)
-
     def declarations(self) -> list[str]:
         """Return the declarations of all collected classes, in alphabetical order."""
         written: dict[str, str] = {}
-        while len(written) < len(self._found):  # writing an interface may collect further classes
-            for each in [*self._found.values()]:
+        while len(written) < len(self.classes):  # writing an interface may collect further classes
+            for each in self.classes:
                 if each.name not in written:
                     written[each.name] = self._declaration(each)
         return [*([JSON_TYPE] if self._uses_json else []), *(written[name] for name in sorted(written))]
@@ -144,65 +111,29 @@ class Interfaces:
             text = self.reference(each, rename, sent=sent)
             if resolve(each) in tagged:
                 tag = f"{{ readonly {TAG}: {json.dumps(tag_of(resolve(each)))} }}"
-                text = f"({tag} & {text})" if _fields(resolve(each), rename) else tag
+                text = f"({tag} & {text})" if _has_fields(resolve(each)) else tag
             members.append(text)
         return members
 
-    def _named(self, cls: Any, rename: Rename, *, sent: bool) -> str:
-        sent = sent and _has_optional(cls)
-        rename = rename if any(wire_name(each, rename) != wire_name(each, "") for each in _all_fields(cls)) else ""
-        found = self._found.get((cls, rename, sent))
-        if found is None:
-            made = typing.get_origin(cls) or cls
-            arguments = "".join(
-                re.sub(r"\W", "", getattr(each, "__name__", str(each))).title() for each in typing.get_args(cls)
-            )
-            end = "ToSend" if sent and (cls, rename) in self._twice else ""
-            name = self.reserve(made.__name__ + arguments + end)
-            found = self._found[cls, rename, sent] = _Interface(name, cls, rename, sent)
-            self._declaration(found)
-        return found.name
-
-    def _declaration(self, interface: _Interface) -> str:
-        cls, rename, sent = interface.cls, interface.rename, interface.sent
-        lines = [*comment_of(cls), f"export interface {interface.name} {{"]
-        fields = _fields(cls, rename)
+    def _declaration(self, each: ExportedClass) -> str:
+        lines = [*comment_of(each.cls), f"export interface {each.name} {{"]
+        fields = fields_on_the_wire(each)
         for name, optional, kind in fields:
             key = name if re.fullmatch(r"[A-Za-z_$][\w$]*", name) else json.dumps(name)
-            mark = "?" if optional and (sent or is_typed_dict(cls)) else ""
-            lines.append(f"  readonly {key}{mark}: {self.reference(kind, rename, sent=sent)};")
+            mark = "?" if optional else ""
+            lines.append(f"  readonly {key}{mark}: {self.reference(kind, each.rename, sent=each.sent)};")
         if not fields:  # otherwise, TypeScript would accept objects with any fields
             lines.append("  readonly [name: string]: never;")
         return "\n".join([*lines, "}"])
 
 
-def _fields(cls: Any, rename: Rename) -> list[tuple[str, bool, Any]]:
-    """Return the names on the wire of an object's fields, whether a sender may leave them out, and their types."""
-    if is_typed_dict(cls):
-        needed = required_items(cls)
-        return [(name, name not in needed, kind) for name, kind in items_of(cls)]
-    return [(wire_name(each, rename), not each.required, each.type) for each in fields_of(cls) if each.init]
+def _has_fields(cls: Any) -> bool:
+    return any(each.init for each in fields_of(cls))
 
 
-def _has_optional(cls: Any) -> bool:
-    """Return whether an object, or a part of it, is of a class with fields that a sender may leave out."""
-    return any(not each.required for each in _all_fields(cls))
-
-
-def _all_fields(cls: Any) -> Iterator[Field]:
-    """Yield the fields of an object and of all objects in it."""
-    for each in parts_of(cls):
-        if is_object(each) and each not in REGISTERED:
-            yield from (field for field in fields_of(each) if field.init)
-
-
-def comment_of(cls: Any, indent: str = "") -> list[str]:
+def comment_of(cls: Any) -> list[str]:
     """Return the lines of a comment with the docstring of a class; none if the class has no docstring of its own."""
-    made = typing.get_origin(cls) or cls
-    text = inspect.cleandoc(vars(made).get("__doc__") or "")
-    if not text or text.startswith(f"{made.__name__}("):  # a dataclass gets a docstring by itself
-        return []
-    lines = text.replace("*/", "*\\/").split("\n")
+    lines = docstring_of(cls).replace("*/", "*\\/").split("\n")
     if len(lines) == 1:
-        return [f"{indent}/** {lines[0]} */"]
-    return [f"{indent}/**", *(f"{indent} * {line}".rstrip() for line in lines), f"{indent} */"]
+        return [f"/** {lines[0]} */"] if lines[0] else []
+    return ["/**", *(f" * {line}".rstrip() for line in lines), " */"]

@@ -289,11 +289,11 @@ def _typed(value: Any) -> Any:
     return type(value), repr(value)
 
 
-def _class_with(kind: Any) -> Any:
+def class_with(kind: Any) -> Any:
     return attrs.make_class("Made", {"value": attrs.field(type=kind)}, frozen=True)
 
 
-def _accepted(cls: Any) -> bool:
+def accepted(cls: Any) -> bool:
     try:
         check_type(cls)
     except TypeError:
@@ -310,8 +310,8 @@ def _trip(value: Any, cls: Any) -> list[Any]:
 def test_each_value_of_each_accepted_type_arrives_as_itself(data: st.DataObject) -> None:
     """Each value of each accepted type arrives equal and with the same types."""
     kind, values = data.draw(types())
-    cls = _class_with(kind)
-    assume(_accepted(cls))
+    cls = class_with(kind)
+    assume(accepted(cls))
     value = cls(data.draw(values))
     for arrived in _trip(value, cls):
         assert _typed(arrived) == _typed(value)
@@ -323,8 +323,8 @@ def test_what_would_arrive_as_something_else_does_not_leave(data: st.DataObject)
     """If a field has a value of another type, encoding raises an error with the field's path, or the value arrives
     equal, a list for a `Sequence` as a tuple."""
     (kind, _), (_, values) = data.draw(types()), data.draw(types())
-    cls = _class_with(kind)
-    assume(_accepted(cls))
+    cls = class_with(kind)
+    assume(accepted(cls))
     value = cls(data.draw(values))
     try:
         unstructure(value)
@@ -343,7 +343,7 @@ def test_what_would_arrive_as_something_else_does_not_leave(data: st.DataObject)
 @pytest.mark.parametrize("cls", [Text, Mixed, Number, Plain])
 def test_an_enum_is_read_by_its_members_whatever_else_it_is(cls: Any) -> None:
     """A field with an enum type accepts only the enum's members, even if the enum is a subclass of str or int."""
-    made = _class_with(cls)
+    made = class_with(cls)
     for member in cls:
         assert structure({"value": member.value}, made).value is member
     for wrong in ("no such colour", 99, None, 2.0):
@@ -505,7 +505,7 @@ edge.register_type(Outline, lambda outline: Circle(1.0), lambda plain: Outline()
 def test_a_type_that_cant_make_the_trip_is_refused_at_the_definition(kind: Any, fault: str) -> None:
     """A type whose values would not survive the codecs is refused at the definition."""
     with pytest.raises(TypeError) as caught:
-        check_type(_class_with(kind))
+        check_type(class_with(kind))
     assert " can't be encoded: " in str(caught.value)
     assert fault in str(caught.value)
 
@@ -537,7 +537,7 @@ def test_the_page_about_types_has_the_table() -> None:
 def test_the_form_on_the_wire(kind: Any, value: Any, plain: Any) -> None:
     """Values of these types have a documented form on the wire, and arrive as themselves; a list of a `Sequence`
     arrives as a tuple."""
-    cls = _class_with(kind)
+    cls = class_with(kind)
     assert unstructure(cls(value)) == {"value": plain}
     expected = tuple(value) if value == [1, 2] else value
     assert structure({"value": plain}, cls).value == expected
@@ -578,7 +578,7 @@ def test_the_form_on_the_wire(kind: Any, value: Any, plain: Any) -> None:
 def test_what_does_not_fit_is_refused_with_its_path(kind: Any, plain: Any, fault: str) -> None:
     """A value that does not fit one of these types is refused with the path and the expected value."""
     with pytest.raises(InvalidEvent) as caught:
-        structure({"value": plain}, _class_with(kind))
+        structure({"value": plain}, class_with(kind))
     assert str(caught.value) == fault
 
 
@@ -605,7 +605,7 @@ def test_what_does_not_fit_is_refused_with_its_path(kind: Any, plain: Any, fault
 def test_what_could_not_be_read_is_not_sent(kind: Any, value: Any, fault: str) -> None:
     """A value that a reader would refuse, or read as another value, is an error with its path where it is sent."""
     with pytest.raises((TypeError, ValueError)) as caught:
-        unstructure(_class_with(kind)(value))
+        unstructure(class_with(kind)(value))
     assert str(caught.value).startswith(fault)
 
 
@@ -695,7 +695,7 @@ def test_a_registered_type_makes_values_of_its_class(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setitem(REGISTERED, Odd, RegisteredType(Odd, str, str, str))
     with pytest.raises(InvalidEvent, match="the value is not valid"):
-        structure({"value": "x"}, _class_with(Odd))
+        structure({"value": "x"}, class_with(Odd))
 
 
 def test_a_value_without_a_type_can_not_be_a_registered_one() -> None:
@@ -710,8 +710,8 @@ def test_a_mandatory_field_after_a_keyword_is_refused() -> None:
     with pytest.raises(
         TypeError, match=r"^Positional\.b can't be decoded: make it keyword-only, because it comes after a"
     ):
-        check_type(_class_with(list[Positional]))
-    assert _accepted(_class_with(Keyword))
+        check_type(class_with(list[Positional]))
+    assert accepted(class_with(Keyword))
 
 
 def test_facts_and_snapshots_are_checked_as_events_are() -> None:
