@@ -23,12 +23,28 @@ class Gate(Protocol):
         """The deadline, on Trio's clock."""
 
 
+class Documents(Protocol):
+    """The shared documents of a room."""
+
+    @property
+    def is_ahead(self) -> bool:
+        """True if no document may be sent whole now."""
+
+
 @attrs.frozen
 class _Always:
     until: float = math.inf
 
 
 ALWAYS = _Always()
+
+
+@attrs.frozen
+class _Ready:
+    is_ahead: bool = False
+
+
+READY = _Ready()
 
 
 class Outbox:
@@ -46,6 +62,8 @@ class Outbox:
         self.codec = codec
         self.gate: Gate = ALWAYS
         """The deadline for writing the messages."""
+        self.sharing: Documents = READY
+        """The shared documents of the room. While they may not be sent whole, `take` returns nothing."""
         self.cancel_code = Code.DRAINING
         """The code of the goodbye if the connection is cancelled from outside."""
         self.goodbye: Bye | None = None
@@ -111,6 +129,11 @@ class Outbox:
             self.ready = True
             self.notify()
 
+    def wake_documents(self) -> None:
+        """Request a write if shared documents wait to be sent whole."""
+        if self._stale:
+            self.wake()
+
     def will_send_whole(self, name: str) -> bool:
         """Return whether the next write has the whole shared document of this name, with all its changes until then."""
         return name in self._stale
@@ -141,6 +164,11 @@ class Outbox:
 
     def take(self) -> list[Frame]:
         """Remove and return all queued frames, in order."""
+        if self._stale and self.sharing.is_ahead and self.goodbye is None:  # the queued messages come after them
+            frames, self._first, self.ready = self._first, [], False
+            return frames
+        if self._stale and self.sharing.is_ahead:
+            self._stale.clear()  # the client gets the documents from the server that continues the room
         frames = list(self._waiting.values())
         if self._stale:  # before the events, so that the client has each change at the events that come after it
             stale, self._stale = [*self._stale.values()], {}

@@ -85,8 +85,10 @@ class RoomJournal(Journal):
         """The number of changes since the newest entry."""
         self._notify = notify
         self._documents = DocumentRecorder(room)
-        if room.kind.persists_documents and room.sharing is not None:
-            room.sharing.on_step = self.mark_changed
+        self._shares = room.sharing if room.kind.persists_documents else None
+        """The shared documents that the journal has; None if it has none."""
+        if self._shares is not None:
+            self._shares.note_changed = self.mark_changed
         self._facts: list[Any] = []
         self._changed: set[Member] = set()
         """The players whose records the next entry has to contain."""
@@ -155,6 +157,8 @@ class RoomJournal(Journal):
           Exception: the author's `snapshot` raised this exception, or the result of `snapshot` can't be encoded.
         """
         self.changes, self.awaited, self._ended = 0, False, len(self._ending)
+        if self._shares is not None:
+            self._shares.draft()
         if self.concluding:
             self._draft = Draft(b"", over=True)
         else:
@@ -201,6 +205,8 @@ class RoomJournal(Journal):
         if self._draft.over:
             self._finish()
         else:
+            if self._shares is not None:
+                self._shares.deliver()  # before the events, which may have been sent after the changes
             for seat in self._recorded:
                 seat.recorded()
             ended, self._ending = self._ending[: self._ended], self._ending[self._ended :]
@@ -228,6 +234,8 @@ class RoomJournal(Journal):
 
     def _finish(self, *, unconfirmed: bool = False) -> None:
         self.concluded = True
+        if self._shares is not None:
+            self._shares.deliver()
         self.room.lease.conclude()
         self._say_endings(unconfirmed=unconfirmed)
         self._concluded.set()

@@ -201,7 +201,7 @@ class RoomCore:
         if self.closing:
             return
         if self.sharing is not None:
-            self.sharing.flush()  # the last changes come before the goodbye
+            self.sharing.flush(last=True)  # the last changes come before the goodbye
             if self.closing:  # a document cannot be sent
                 return
         self.ending = (code, reason)

@@ -102,6 +102,13 @@ class Seat(abc.ABC):
         A client's seat is a `HeldSeat`, which inherits this method from `SendBuffer`, or a `PersistentSeat`.
         """
 
+    def send_written(self, message: Outgoing) -> None:
+        """Send a change of a shared document that the room's journal has."""
+        self.send(message)
+
+    def wake_documents(self) -> None:  # noqa: B027  # without a connection, nothing waits
+        """Send the shared documents that wait to be sent whole, if there is a connection."""
+
     @abc.abstractmethod
     def end(self, code: Code, reason: str) -> None:
         """End the seat after its player has left. Called exactly once."""

@@ -83,8 +83,16 @@ class Sharing:
         """The members with a connection, and the content that only they have: their views and their own documents."""
         self._entering: dict[Member, None] = {}
         """The members with a new connection, which has got no documents yet."""
-        self.on_step: Callable[[], object] | None = None
-        """Called after each step of the room's code, for a journal; None if there is none."""
+        self.note_changed: Callable[[], object] | None = None
+        """Called if documents may have changed, so that a journal writes an entry. None if no journal has them.
+
+        Clients then get a change only after an entry with it was written, because another server restores the documents
+        of the newest entry: see `draft` and `deliver`.
+        """
+        self._undrafted: list[tuple[Member, Outgoing]] = []
+        """The messages that the next entry must precede."""
+        self._drafted: list[tuple[Member, Outgoing]] = []
+        """The messages that the entry being written must precede."""
         self._versions = 0
         self.held: int = 0
         """The number of open `hold` blocks."""
@@ -95,10 +103,55 @@ class Sharing:
         """The name of the document that is being compared, for the log."""
         self._failed = False
 
-    def attach(self, member: Member) -> None:
-        """Let a member with a new connection get all documents, whole, at the next `flush`, and patches afterwards."""
+    @property
+    def is_ahead(self) -> bool:
+        """True if the copies of the documents have changes that the journal may not have."""
+        return bool(self._undrafted or self._drafted)
+
+    def attach(self, member: Member, *, at_once: bool) -> list[Outgoing]:
+        """Let a member with a new connection get all documents, whole, and patches afterwards.
+
+        If a journal has the documents, the connection must send nothing before the next entry is written.
+
+        Args:
+          at_once: True to get the documents before all other messages; False to get them at the next `flush`, or before
+            the first event.
+
+        Returns: the documents that the member must get directly after its welcome.
+        """
         self._receivers.pop(member, None)
         self._entering[member] = None
+        if not (at_once or self.note_changed):
+            return []
+        self._undrafted = [entry for entry in self._undrafted if entry[0] is not member]
+        self._drafted = [entry for entry in self._drafted if entry[0] is not member]
+        own = []
+        for other, message in self.take_changes():
+            if other is member:
+                own.append(message)
+            else:
+                self._send(other, message)
+        return own
+
+    def _send(self, member: Member, message: Outgoing) -> None:
+        if self.note_changed is None:
+            member.seat.send(message)
+        else:
+            self._undrafted.append((member, message))
+
+    def draft(self) -> None:
+        """Compare the documents for an entry of the journal, which is made in the same step."""
+        self._drafted += [*self._undrafted, *self.take_changes()]
+        self._undrafted = []
+
+    def deliver(self) -> None:
+        """Send what the entry that is written now has."""
+        drafted, self._drafted = self._drafted, []
+        for member, message in drafted:
+            member.seat.send_written(message)
+        if not self._undrafted:
+            for member in self._receivers:
+                member.seat.wake_documents()
 
     def note_event(self) -> None:
         """Send what has changed before the room sends an event, unless patches have a pace of their own.
@@ -108,13 +161,20 @@ class Sharing:
         """
         if self._comparing:
             raise RuntimeError("a view must not send events: it is called to compare a document")
-        if not self._patch_seconds or self._entering:
+        if self.note_changed is None and (not self._patch_seconds or self._entering):
             self.flush()
 
-    def flush(self) -> None:
-        """Send each member with a connection what has changed since the last call."""
-        for member, message in self.take_changes():
-            member.seat.send(message)
+    def flush(self, *, last: bool = False) -> None:
+        """Send each member with a connection what has changed since the last call, as soon as the journal has it.
+
+        Args:
+          last: True before the members leave.
+        """
+        if self.note_changed is None or last:
+            for member, message in self.take_changes():
+                self._send(member, message)
+        if self.note_changed is not None:
+            self.note_changed()
 
     def take_changes(self) -> list[tuple[Member, Outgoing]]:
         """Return the messages that `flush` sends. No other message may be sent to these members before them."""
@@ -203,7 +263,7 @@ class Sharing:
 
     def note_step(self) -> None:
         """Compare the documents soon, because code of the room has run."""
-        if not self._due and (self._receivers or self._entering or self.on_step is not None):
+        if not self._due and (self._receivers or self._entering or self.note_changed is not None):
             self._due = True
             self._wake_up.wake()
 
@@ -216,9 +276,8 @@ class Sharing:
         while True:
             if not self._due:
                 await self._wake_up.wait()
+            self._due = False
             self.flush()
-            if self.on_step is not None:
-                self.on_step()
             if self._patch_seconds:
                 await trio.sleep(self._patch_seconds)
 

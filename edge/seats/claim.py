@@ -94,13 +94,9 @@ def _begin(seat: HeldSeat, hello: Hello, why: str, connection: Connection, outbo
     )
     outbox.put_first(connection.send(welcome, now=now))
     if room.sharing is not None:
-        room.sharing.attach(seat.player)
-        if not why:  # before the messages that a resume repeats, whose handlers may read the documents
-            for member, message in room.sharing.take_changes():
-                if member is seat.player:
-                    outbox.put_first(message.frame(outbox.codec))
-                else:
-                    member.seat.send(message)
+        # before the messages that a resume repeats, whose handlers may read the documents
+        documents = room.sharing.attach(seat.player, at_once=not why)
+        outbox.put_first(*(document.frame(outbox.codec) for document in documents))
     seat.attach(outbox)
     if hello.vocabulary not in ("", _fingerprint_of(room.kind)):
         _note_outdated(room, seat)

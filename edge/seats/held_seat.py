@@ -106,6 +106,10 @@ class HeldSeat(SendBuffer, Seat):
     def _log_context(self) -> dict[str, object]:
         return self.player.log_context
 
+    def wake_documents(self) -> None:
+        if self.outbox is not None:
+            self.outbox.wake_documents()
+
     def check_size(self, message: Outgoing) -> None:
         if message.size > self._sent_bytes:
             size = f"{message.name} has {message.size} bytes, but at most {self._sent_bytes} are allowed"
@@ -163,6 +167,8 @@ class HeldSeat(SendBuffer, Seat):
         outbox.on_crowded = self._note_crowded
         self.counts.connected = True
         outbox.gate = self.player.room.lease
+        if (sharing := self.player.room.sharing) is not None:
+            outbox.sharing = sharing
         self.player.room.ledger.find_again(self.player)
         if self._goodbye_due:
             outbox.end(*self._goodbye)

@@ -76,6 +76,10 @@ class PersistentSeat(HeldSeat, RestorableSeat):
             self._behind.append((self.counts.sent, message))
             del self._behind[: -self.latest.max_values]
 
+    def send_written(self, message: Outgoing) -> None:
+        if self.outbox is not None and not self.over:
+            self.outbox.put(message)
+
     def record(self, table: MessageTable, *, whole: bool) -> SeatRecord:
         counts, whole = self.counts, whole or self._life != self._drafted_life
         unacked = counts.newest(counts.sent - (counts.acked if whole else self._drafted_sent))

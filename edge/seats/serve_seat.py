@@ -148,9 +148,10 @@ async def _serve_attached(
         if (
             isinstance(seat, PersistentSeat)
             and room.journal is not None
-            and not (seat.known or room.lease.continues_without_broker)
+            and not (room.lease.continues_without_broker or (seat.known and not room.kind.persists_documents))
         ):
-            # without this wait, an event that the client sends directly after its welcome could be lost
+            # without this wait, an event that the client sends directly after its welcome could be lost, and the
+            # client could get documents that no other server can restore
             await room.journal.wait_written()
         seat.player.deliver_restored()
         ended = await drive_connection(transport, connection, outbox, seat.player, scheduler, bulk)

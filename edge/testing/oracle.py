@@ -218,6 +218,7 @@ class Oracle:
 
     def _watch_held_seat(self, seat: HeldSeat, player: PlayerRuntime, order: dict[Outgoing, int]) -> None:
         give_to, send, deliver, refuse = seat.give_to, seat.send, player.deliver, player.refuse
+        send_written = seat.send_written
         epoch = _Epoch(seat.client, seat)
         if seat.client:
             self._epochs[seat.client] = epoch
@@ -234,8 +235,7 @@ class Oracle:
         def watched_send(message: Outgoing) -> None:
             nonlocal newest, last
             before = seat.counts.sent
-            if self._owners.get(message, seat) is not seat:
-                self._fault(f"the document of one player was sent to another: {_text(message)}")
+            self._check_owner(seat, message)
             send(message)
             if seat.counts.sent > before:
                 epoch.sent.append(_text(message))
@@ -243,6 +243,10 @@ class Oracle:
                 if before_fresh < place <= newest:
                     self._fault(f"{player!r} was sent {_text(message)} out of the room's order")
                 newest, last = max(newest, place), max(last, place)
+
+        def watched_send_written(message: Outgoing) -> None:
+            self._check_owner(seat, message)
+            send_written(message)
 
         def watched_deliver(message: Message) -> None:
             if is_counted(message):
@@ -255,7 +259,12 @@ class Oracle:
             refuse(fault)
 
         seat.give_to, seat.send = watched_give_to, watched_send  # type: ignore[method-assign]
+        seat.send_written = watched_send_written  # type: ignore[method-assign]
         player.deliver, player.refuse = watched_deliver, watched_refuse  # type: ignore[method-assign]
+
+    def _check_owner(self, seat: HeldSeat, message: Outgoing) -> None:
+        if self._owners.get(message, seat) is not seat:
+            self._fault(f"the document of one player was sent to another: {_text(message)}")
 
     def _watch_sharing(self, room: RoomRuntime, sharing: Sharing) -> None:
         take_changes = sharing.take_changes

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
@@ -25,6 +25,7 @@ from edge.protocol.codec import JSON
 from edge.protocol.messages import Create
 from edge.server.app import site_of
 from edge.server.serve import Server, open_server
+from edge.shared.mirrors import MirroredDocument
 from edge.testing.flaky import FlakyBroker
 from edge.testing.network import Conditions, Network
 
@@ -151,6 +152,7 @@ class Town:
         kind: TransportKind = TransportKind.WEBSOCKET,
         options: object = None,
         create: Create = "if needed",
+        documents: Sequence[MirroredDocument] = (),
     ) -> AsyncIterator[Client[Any, Any]]:
         """Join a room. The client tries the servers in `at` in turn, or all servers if `at` is empty, and skips dead
         servers. After a redirect, the client tries only the server with the new address."""
@@ -187,6 +189,7 @@ class Town:
             key=key,
             options=options,
             create=create,
+            documents=documents,
         )
         async with open_client(client):
             yield client

@@ -13,39 +13,43 @@ import trio
 import edge
 from edge.client.client import Client, Status
 from edge.cluster.broker.broker import Broker
+from edge.rooms.room import kind_of
 from edge.testing import seeds
 from edge.testing.network import BOTH, Conditions, Side
 from tests.cluster.servers import one_secret
-from tests.endurance.adding import ROOMS, Add, Added, Adder, Adding, Ledger, Sums
+from tests.endurance.adding import ROOMS, Add, Added, Adder, Adding, Ledger, Mirrorer, Sharing, Sums
 
 from .servers import LEASE_SECONDS, Place, Town, open_town
 
 
 def make_app(broker: Broker) -> edge.App:
-    return edge.App(ROOMS, cluster=edge.Cluster(broker), sessions=one_secret())
+    return edge.App({**ROOMS, "sharing": Sharing}, cluster=edge.Cluster(broker), sessions=one_secret())
 
 
 def adder(town: Town, kind: str, *at: Place, name: str = "ana") -> AbstractAsyncContextManager[Client[Any, Any]]:
-    return town.join(f"/rooms/{kind}/a", *at, sends=Add, receives=Added, name=name)
+    documents = kind_of(Sharing).mirrored if kind == "sharing" else ()
+    return town.join(f"/rooms/{kind}/a", *at, sends=Add, receives=Added, name=name, documents=documents)
 
 
 @asynccontextmanager
 async def adders(town: Town, kind: str, *names: str) -> AsyncIterator[list[Adder]]:
     """Join with clients that send `Add`, and that may connect to any server."""
     made, ledger = [], Ledger()
-    async with trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery, trio.open_nursery() as watching:
 
         async def come(name: str, *, task_status: trio.TaskStatus[Adder]) -> None:
             async with adder(town, kind, name=name) as client:
                 await client.wait_status(Status.OPEN)
-                someone = Adder(client, name, ledger)
+                someone = (Mirrorer if kind == "sharing" else Adder)(client, name, ledger)
                 task_status.started(someone)
+                watching.start_soon(someone.watch)
                 await someone.listen()
 
         for name in names:
             made.append(await nursery.start(come, name))
         yield made
         nursery.cancel_scope.cancel("the test is over")
+        watching.cancel_scope.cancel("the test is over")
 
 
 async def trouble(town: Town, people: list[Adder], random: Random) -> None:
@@ -122,6 +126,49 @@ async def test_nothing_is_lost_and_nothing_twice(edge_seed: int) -> None:
         assert room.by == {someone.name: someone.said for someone in people if someone.said}
         assert room.greeted == [] or not room.players[0].restored
         assert [player.number for player in room.players] == [0, 1, 2]
+
+
+@seeds(100)
+async def test_no_mirror_goes_back(edge_seed: int) -> None:
+    """A client never mirrors a state that is older than an earlier one or than an event, a patch is neither missing nor
+    doubled, and the documents of one change are shown together, even if servers are killed and connections break."""
+    random = Random(edge_seed)
+    async with open_town(make_app, 3) as town, adders(town, "sharing", "ana", "ben", "cyn") as people:
+        town.conditions = Conditions(latency=random.choice([0, 0.02, 0.1]), jitter=0.05)
+        await play(town, people, random, troubles=4)
+        for someone in people:
+            someone.check()
+            assert isinstance(someone, Mirrorer)
+            assert someone.total == sum(each.said for each in people)
+
+
+@seeds(20)
+async def test_a_new_connection_shows_only_what_the_journal_has(edge_seed: int) -> None:
+    """While the journal cannot be written, clients that reconnect get no document with changes that it does not have.
+    Afterwards, they get them whole, and no patch for the connection before."""
+    async with open_town(make_app, 1) as town, adders(town, "sharing", "ana", "ben") as (ana, ben):
+        (place,) = town.places
+        ana.add()
+        await trio.sleep(1)
+        place.broker.cut = True
+        ana.add()
+        await trio.sleep(pause := Random(edge_seed).choice([0.01, 0.1, 0.3]))
+        for link in place.wires.links:
+            link.cut()
+        ana.add()  # is sent again after the welcome
+        await trio.sleep(0.6 - pause)
+        for someone in (ana, ben):
+            assert isinstance(someone, Mirrorer)
+            assert someone.total == 1
+            assert someone.client.status is not Status.OPEN
+        place.broker.cut = False
+        await trio.sleep(5)
+        for someone in (ana, ben):
+            someone.check()
+            assert isinstance(someone, Mirrorer)
+            assert someone.total == 3
+            assert someone.client.lost is not None
+            assert "document" not in someone.client.lost.reason
 
 
 @seeds(20)

@@ -103,8 +103,39 @@ class Slow(Adding):
             self.add(player.name, (await events.receive()).number)
 
 
+@attrs.define
+class SharedSums:
+    """The same as `Sums`, as a document that all clients mirror."""
+
+    total: int = 0
+    by: dict[str, int] = attrs.field(factory=dict)
+
+
+@attrs.define
+class OwnSum:
+    """The number of additions of one player, which only this player's client mirrors."""
+
+    count: int = 0
+
+
+class Sharing(edge.Room[Add, Added]):
+    """Counts additions in shared documents, which are its whole state."""
+
+    seats = edge.Seats(minimum=0, maximum=10, grace=60)
+    persistent = True
+    sums = edge.shared(SharedSums)
+    own = edge.shared(OwnSum, each=True)
+
+    async def player(self, player: edge.Player[Add, Added]) -> None:
+        async for event in player:
+            assert event.number == self.sums.by.get(player.name, 0), f"{event} after {self.sums.by}"
+            self.sums.total += 1
+            self.sums.by[player.name] = self.own[player].count = event.number + 1
+            self.broadcast(Added(player.name, event.number, self.sums.total, self.fence))
+
+
 ROOMS = {"adding": Adding, "recording": Recording, "slow": Slow}
-app = edge.App({**ROOMS, "bank": Bank, "lonely": LonelyBank})
+app = edge.App({**ROOMS, "sharing": Sharing, "bank": Bank, "lonely": LonelyBank})
 
 
 @attrs.define(eq=False)
@@ -157,8 +188,15 @@ class Adder:
             news = f"{event} after {self.next_total - 1}: {self.client.welcome}, {self.client.lost}"
             assert not self.next_total or event.total == self.next_total, news
             self.ledger.note(event)
+            self.note(event)
             self.next_total = event.total + 1
             self.heard += event.who == self.name
+
+    async def watch(self) -> None:
+        """Do nothing: this client has no mirrors."""
+
+    def note(self, event: Added) -> None:
+        """Do nothing."""
 
     def add(self) -> None:
         """Send one more addition."""
@@ -173,3 +211,34 @@ class Adder:
         assert self.client.welcome is not None
         # A resume has an empty reason, and the first start has the reason `new`.
         assert self.client.welcome.why in ("", "new"), self.client.welcome
+
+
+@attrs.define(eq=False)
+class Mirrorer(Adder):
+    """An `Adder` that also checks its mirrors of the documents of `Sharing`."""
+
+    total: int = 0
+    """The total of the newest state."""
+    states: int = 0
+    """The number of different states."""
+
+    async def watch(self) -> None:
+        """Check each state of the mirrors: both documents show all additions up to a total, which never decreases."""
+        while True:
+            await self.client.wait_state(lambda state: state.sums.total != self.total)
+            sums, own = self.client.state[Sharing.sums], self.client.state[Sharing.own]
+            assert sums.total > self.total, f"{sums} after {self.total}: {self.client.welcome}, {self.client.lost}"
+            assert sum(sums.by.values()) == sums.total, f"a patch is missing or doubled: {sums}"
+            assert own.count == sums.by.get(self.name, 0), f"the two documents do not fit together: {sums}, {own}"
+            self.total = sums.total
+            self.states += 1
+
+    def note(self, event: Added) -> None:
+        """Check that the mirrors are not older than an event that was received."""
+        sums = self.client.state[Sharing.sums]
+        assert sums.total >= event.total, f"{sums} is older than {event}"
+
+    def check(self) -> None:
+        """Check that the mirrors show the player's own additions, in addition to what `Adder.check` checks."""
+        super().check()
+        assert self.client.state[Sharing.own].count == self.said

@@ -33,9 +33,10 @@ from edge.client.url import UrlConnector
 from edge.cluster.broker.broker import Stamp
 from edge.cluster.broker.redis import RedisBroker
 from edge.protocol.codec import JSON, MESSAGEPACK
+from edge.rooms.room import kind_of
 from tests.cluster.broker.redis_server import RedisServer
 
-from .adding import EFFECTS, Add, Added, Adder, Ledger, check_effects
+from .adding import EFFECTS, Add, Added, Adder, Ledger, Mirrorer, Sharing, check_effects
 from .banking import Customer, Said, Told
 from .process import start_server
 
@@ -44,6 +45,8 @@ SERVERS = 3
 # The transports of the players in the busy room. Then the number of quiet rooms, in which players rarely send
 # additions, and the number of customers of banks.
 PLAYERS = 2 * [*TransportKind]
+# The busy rooms: the second has shared documents, which its players check.
+BUSY = {"adding/a": Adder, "sharing/a": Mirrorer}
 QUIET, CUSTOMERS = 20, 6
 # The number of faults after which the quiet players send an addition.
 SPEAK_EVERY = 10
@@ -148,7 +151,8 @@ class Town:
     adders: list[Adder] = attrs.field(factory=list)
     quiet: list[Adder] = attrs.field(factory=list)
     customers: list[Customer] = attrs.field(factory=list)
-    ledger: Ledger = attrs.field(factory=Ledger)
+    ledgers: dict[str, Ledger] = attrs.field(factory=lambda: {path: Ledger() for path in BUSY})
+    """The events of the busy rooms."""
     starting: trio.Lock = attrs.field(factory=trio.Lock)
     """A lock that prevents faults of Redis while a server starts, because a start needs Redis."""
     outages: dict[str, dict[TransportKind, list[float]]] = attrs.field(factory=dict)
@@ -198,7 +202,7 @@ class Town:
         with trio.fail_after(PATIENCE_SECONDS):
             while not all(server.way.open and not server.paused for server in self.servers if server.alive):
                 await trio.sleep(0.01)  # paused servers continue after a few seconds
-            while len(owners := await self.owners()) < 1 + QUIET or None in owners.values():
+            while len(owners := await self.owners()) < len(BUSY) + QUIET or None in owners.values():
                 await trio.sleep(0.1)  # the state of other processes must be polled
 
     @asynccontextmanager
@@ -236,6 +240,7 @@ class Town:
             limits=limits,
             wait_before=lambda attempt: back_off(min(attempt, LONGEST_BACKOFF)),
             inbox=10_000,
+            documents=kind_of(Sharing).mirrored if path.startswith("sharing/") else (),
             client=secrets.token_urlsafe(16),
             key=key,
         )
@@ -243,15 +248,16 @@ class Town:
             await client.wait_status(Status.OPEN)
             yield client, vanish
 
-    async def play(self, name: str, kind: TransportKind) -> None:
-        """Join the busy room, and send additions at random intervals until cancelled."""
+    async def play(self, path: str, name: str, kind: TransportKind) -> None:
+        """Join a busy room, and send additions at random intervals until cancelled."""
         async with (
-            self.client("adding/a", name, sends=Add, receives=Added, kind=kind) as (client, _),
+            self.client(path, name, sends=Add, receives=Added, kind=kind) as (client, _),
             trio.open_nursery() as nursery,
         ):
-            adder = Adder(client, name, self.ledger, kind)
+            adder = BUSY[path](client, name, self.ledgers[path], kind)
             self.adders.append(adder)
             nursery.start_soon(adder.listen)
+            nursery.start_soon(adder.watch)
             while True:
                 await trio.sleep(self.chance.expovariate(ADDS_A_SECOND))
                 adder.add()
@@ -276,7 +282,7 @@ class Town:
         await customer.come()
 
     async def wait_heard(self) -> dict[TransportKind, list[float]]:
-        """Wait until all players in the busy room have received their next addition, and return the seconds that each
+        """Wait until all players in the busy rooms have received their next addition, and return the seconds that each
         waited."""
         began, waited = trio.current_time(), dict[TransportKind, list[float]]()
 
@@ -415,13 +421,14 @@ async def mistreat(
         for _ in range(SERVERS):
             await town.add_server()
         async with trio.open_nursery() as playing:
-            for number, kind in enumerate(PLAYERS):
-                playing.start_soon(town.play, f"player{number}", kind)
+            for path in BUSY:
+                for number, kind in enumerate(PLAYERS):
+                    playing.start_soon(town.play, path, f"player{number}", kind)
             for number in range(QUIET):
                 playing.start_soon(town.be_quiet, number)
             for number in range(CUSTOMERS):
                 playing.start_soon(town.be_customer, number)
-            while len(town.adders) < len(PLAYERS) or len(town.quiet) < QUIET:
+            while len(town.adders) < len(BUSY) * len(PLAYERS) or len(town.quiet) < QUIET:
                 await trio.sleep(0.01)  # the state of other processes must be polled
             await town.wait_heard()
             for number, blow in enumerate(blows, 1):
@@ -463,8 +470,10 @@ def tell(town: Town) -> str:
     unheard = sum(customer.unheard for customer in town.customers)
     displaced = sum(customer.displaced for customer in town.customers)
     visits = {how: sum(customer.visits[how] for customer in town.customers) for how in ("cash", "finish", "reload")}
+    states = sum(adder.states for adder in town.adders if isinstance(adder, Mirrorer))
     lines = [
-        f"{len(town.ledger.events)} events, each once, in order, under one owner at a time",
+        f"{len(town.ledgers['adding/a'].events)} events, each once, in order, under one owner at a time",
+        f"{states} states of mirrored documents, none older than the one before or than an event",
         f"{QUIET} quiet rooms; {visits['cash']} players and {visits['finish']} rooms ended, {visits['reload']} reloads",
         f"{unheard} of these ends were not received: the customer learned of them by the next greeting",
         f"{displaced} pages lost their seats to an older page, whose hello a stopped server had delayed",
@@ -475,7 +484,7 @@ def tell(town: Town) -> str:
     ]
     for blow, outages in town.outages.items():
         cells = [f"{median(outages[kind]):.1f}, {max(outages[kind]):.1f}" for kind in TransportKind]
-        lines.append(f"{blow}, {len(outages[TransportKind.POLL]) // 2} times | " + " | ".join(cells))
+        lines.append(f"{blow}, {len(outages[TransportKind.POLL]) // 4} times | " + " | ".join(cells))
     return "\n".join(lines)
 
 

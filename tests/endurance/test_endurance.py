@@ -9,6 +9,7 @@ import pytest
 
 from tests.cluster.broker.redis_server import redis_server
 
+from .adding import Mirrorer
 from .churn import churn
 from .failover import repeat
 from .killed import CLIENTS, kill
@@ -41,7 +42,8 @@ async def test_servers_that_share_rooms(program: Callable[[str, str], str], tmp_
     with redis_server(program, tmp_path, *ON_DISK) as redis:
         town = await mistreat(redis, [*BLOWS, "kill"], seed=1)
     assert set(town.outages) == set(BLOWS)
-    assert len(town.ledger.events) > 100
+    assert all(len(ledger.events) > 100 for ledger in town.ledgers.values())
+    assert sum(adder.states for adder in town.adders if isinstance(adder, Mirrorer)) > 100
 
 
 async def test_redis_that_dies_with_the_owner(program: Callable[[str, str], str], tmp_path: Path) -> None:

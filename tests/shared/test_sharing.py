@@ -649,6 +649,38 @@ async def test_values_that_only_a_reader_would_refuse(edge_app: EdgeApp) -> None
         assert ana.lost.code is edge.Code.ROOM_CRASHED
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_slow_client_gets_no_document_that_the_journal_does_not_have(ends: bool) -> None:
+    """A document is sent whole only once the journal has it, and the events after it wait. A client that is sent to
+    another server does not get it."""
+
+    @attrs.define
+    class Documents:
+        is_ahead: bool = True
+
+    def whole(more: bool) -> Outgoing:
+        return outgoing_patch("table", [2, None, {"pot": 2}], whole, more=more)
+
+    outbox, documents = Outbox(JSON, Limits()), Documents()
+    outbox.sharing = documents
+    outbox.writing = True
+    outbox.put(outgoing_patch("table", [2, [{"pot": 2}]], whole))
+    outbox.put(outgoing_event(Bet(1), event_type(Bet)))
+    outbox.writing = False
+    outbox.put_first("a repeated frame")
+    if ends:
+        outbox.end(edge.Code.MOVED)
+        assert [JSON.decode(frame) for frame in outbox.take()[1:]] == [["Bet", {"amount": 1}]]
+        return
+    assert outbox.take() == ["a repeated frame"]
+    assert outbox.take() == []
+    documents.is_ahead = False
+    outbox.wake_documents()
+    assert outbox.ready
+    frames = [JSON.decode(frame) for frame in outbox.take()]
+    assert frames == [["^table", [2, None, {"pot": 2}]], ["Bet", {"amount": 1}]]
+
+
 async def test_a_mirror_says_what_is_wrong(edge_room: EdgeRoom) -> None:
     """A mirror cannot be changed, and a document that does not fit its class is an error that says so."""
     room = await edge_room(Poker)
