@@ -49,6 +49,12 @@ class Block:
         found = re.match(r"# (\w+\.py)", self.text)
         return found[1] if found else ""
 
+    @property
+    def page(self) -> str:
+        """The name of the page to which the block belongs, from its first line."""
+        found = re.match(r"<!-- (\w+\.html) -->", self.text)
+        return found[1] if found else "index.html"
+
 
 def blocks(path: Path) -> Iterator[Block]:
     for language, text in re.findall(r"^```(\w*)\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL):
@@ -68,7 +74,7 @@ def write_files(document: str, folder: Path, *, until: int = 10**6) -> None:
             path.write_text(before + block.text)
         elif block.language == "html":
             (folder / "web").mkdir(exist_ok=True)
-            (folder / "web" / "index.html").write_text(block.text)
+            (folder / "web" / block.page).write_text(block.text)
 
 
 def run_pytest(folder: Path) -> tuple[int, str]:
@@ -206,7 +212,8 @@ def test_how_to(tmp_path: Path, program: Callable[[str, str], str]) -> None:
     done = subprocess.run(mypy, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout
     (tmp_path / "served.py").write_text(
-        "import edge\nfrom howto import Guessing\napp = edge.App({'guessing': Guessing}, static={'/': 'web'})\n"
+        "import edge\nfrom howto import Cards, Guessing\n"
+        "app = edge.App({'guessing': Guessing, 'cards': Cards}, static={'/': 'web'})\n"
     )
     with serving("served:app", folder=tmp_path) as url:
         socket = url.replace("http", "ws") + "rooms/guessing/one"
@@ -216,6 +223,13 @@ def test_how_to(tmp_path: Path, program: Callable[[str, str], str]) -> None:
         assert joined.stdout == "right\n", joined.stderr
         with chromium(program("chromium", GET_CHROMIUM)) as browser:
             expect(Tab(browser, url).page).to_have_title("verdict true")
+            ana, ben = Tab(browser, url + "cards.html?name=ana"), Tab(browser, url + "cards.html?name=ben")
+            ana.page.click("text=elk")
+            expect(ben.page.locator("#points")).to_have_text('{"ana":1}')
+            expect(ana.page.locator("#cards")).to_have_text("owleel")
+            expect(ben.page.locator("#cards")).to_have_text("owlelkeel")
+            expect(ana.page.locator("#left")).to_have_text(re.compile(r"^[12]\d s$"))
+            assert [ana.faults, ben.faults] == [[], []]
 
 
 def test_logging_in_and_out(tmp_path: Path) -> None:
