@@ -606,7 +606,8 @@ class Client(Generic[Sent, Heard]):
         try:
             changed = self._mirrors.receive(message)
         except UnfitPatch as exc:
-            raise RemoteProtocolError(f"shared document {message.name[:64]!r}: {exc}", Code.LOST) from None
+            reason = f"{messages.UNFIT_PATCH}{message.name[:64]} does not fit: {exc}"
+            raise RemoteProtocolError(reason, Code.LOST) from None
         if changed and not was_complete:
             self._set_status(Status.OPEN)
         elif changed:

@@ -91,6 +91,11 @@ def _counted(counters: Counters) -> Iterable[Metric]:
             "Messages to players; a broadcast counts once for each player.",
             lambda c: c.sent,
         ),
+        "edge_patches": (
+            "Patches and whole shared documents to players; one for all players counts once for each.",
+            lambda c: c.patches,
+        ),
+        "edge_patches_unfit": ("Connections that clients ended because of an unfit patch.", lambda c: c.patches_unfit),
         "edge_messages_unusable": ("Messages to players that clients reported as unusable.", lambda c: c.unusable),
         "edge_clients_outdated": ("Welcomes to clients whose events differ from their room's.", lambda c: c.outdated),
         "edge_crashes": ("Exceptions that the code of rooms raised.", lambda c: c.crashes),

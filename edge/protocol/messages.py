@@ -255,6 +255,9 @@ class Patch:
     """True if patches of other documents follow that belong to the same change. The client shows them together."""
 
 
+# The beginning of the reason with which a client ends a connection because a patch does not fit, in any language.
+UNFIT_PATCH = "a patch of "
+
 Control = Hello | Welcome | Bye | Ack | Ping
 Message = Control | Event | Request | Reply | Part | Cancel | Error | Patch
 

@@ -58,6 +58,12 @@ class Counters:
     sent: int = 0
     """Messages to players: events, requests, replies, cancels and errors. A broadcast counts once for each player."""
 
+    patches: int = 0
+    """Patches and whole documents sent to clients. One that all clients of a room get counts once for each client."""
+
+    patches_unfit: int = 0
+    """Connections that clients ended because a patch did not fit their mirror, as far as they said so."""
+
     late: list[int] = attrs.field(factory=lambda: [0] * (len(LATE_BOUNDS) + 1))
     """The number of ticks in each bucket of the histogram of lateness: see `LATE_BOUNDS`."""
 

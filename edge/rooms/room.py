@@ -15,6 +15,7 @@ import trio
 from ..aio.members import guard_members
 from ..codes import Code
 from ..requests.listening import Listener
+from .documents import SharedDocument, SharedDocuments
 from .kind import SETTINGS, RoomKind, decided
 from .player import FromPlayer, Player, ToPlayer, member_of
 from .restarts import Restarts
@@ -540,7 +541,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
 Room.seats = cast("Seats", _SeatsMember(Room.seats))
 Room._Room__edge_kind = RoomKind.of(Room, Room)  # type: ignore[attr-defined]  # as `__init_subclass__` does
 
-guard_members(settings=SETTINGS)(Room)
+guard_members(settings=SETTINGS, declarations=(SharedDocument, SharedDocuments))(Room)
 
 
 def runtime_of(room: Room[Any, Any]) -> RoomRuntime:

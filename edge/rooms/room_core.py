@@ -96,7 +96,7 @@ class RoomCore:
         self.sharing: Sharing | None = None
         """The run time of the shared documents; None if the room has none."""
         if kind.documents:
-            self.sharing = Sharing(kind.documents, kind.patch_seconds, self._note_sharing_fault)
+            self.sharing = Sharing(kind.documents, kind.patch_seconds, self._note_sharing_fault, self._count_patches)
         self.strained: set[Member] = set()
         """The connected players for whom more than half of a window is in use. As long as the set contains a
         player, the server reads later from other players who send at more than half of their byte pace."""
@@ -230,6 +230,9 @@ class RoomCore:
         over = self.lease.over
         until = since if over else min(since + self.kind.cleanup_seconds, self._cleanup_until)
         return ShieldedCleanup(until, since, "" if over else what, log_context)
+
+    def _count_patches(self, count: int) -> None:
+        self.counters.patches += count
 
     def _note_sharing_fault(self, exc: Exception, name: str) -> None:
         """Close the room, because its shared documents cannot be sent."""

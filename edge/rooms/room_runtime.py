@@ -308,6 +308,7 @@ class RoomRuntime(RoomCore):
             round=self.round.statistics() if self.round is not None else None,
             turns=[turn.statistics() for player in self.players for turn in player.turns],
             players=[player.statistics() for player in self.players],
+            documents=[] if self.sharing is None else self.sharing.statistics(),
         )
 
     async def _play(self, player: PlayerRuntime) -> None:

@@ -11,10 +11,12 @@ import trio
 
 from ..aio.steps import note_steps
 from ..aio.wakeup import WakeUp
+from ..protocol.codec import JSON
 from ..protocol.outgoing import Outgoing, outgoing_patch
 from ..shared.differ import Differ
 from .documents import DocumentKind, own_document
 from .ledger import Member
+from .statistics import MAX_TEXT, DocumentStatistics
 
 # Only messages of more than this many bytes are checked against `Limits.sent_bytes`, which is never smaller.
 LARGE_BYTES = 64 * 1024
@@ -62,16 +64,22 @@ class Sharing:
     Args:
       kinds: the declarations of the documents.
       patch_seconds: see `Room.patch_seconds`.
+      on_sent: called with the number of messages of each comparison.
       on_fault: called once with the error and the name of the document, if a document cannot be sent or its view raises
         an error.
     """
 
     def __init__(
-        self, kinds: tuple[DocumentKind, ...], patch_seconds: float, on_fault: Callable[[Exception, str], object]
+        self,
+        kinds: tuple[DocumentKind, ...],
+        patch_seconds: float,
+        on_fault: Callable[[Exception, str], object],
+        on_sent: Callable[[int], object],
     ) -> None:
         self._kinds = kinds
         self._patch_seconds = patch_seconds
         self._on_fault = on_fault
+        self._on_sent = on_sent
         self.common: dict[str, Any] = {}
         """The documents that all clients mirror, by the name of their attribute."""
         for kind in kinds:
@@ -219,6 +227,7 @@ class Sharing:
             copies = [self._copy(kind, member, own) for kind in self._kinds]
             messages += [(member, copy.whole(copy is not copies[-1])) for copy in copies]
         self._entering.clear()
+        self._on_sent(len(messages))
         for member, message in messages:
             if message.size > LARGE_BYTES:
                 self._compared = message.name[1:]
@@ -280,6 +289,20 @@ class Sharing:
             self.flush()
             if self._patch_seconds:
                 await trio.sleep(self._patch_seconds)
+
+    def statistics(self) -> list[DocumentStatistics]:
+        """Return what an operator may see of the documents: those that all members see."""
+        return [
+            DocumentStatistics(kind.name, "each" if kind.each else "views" if kind.view is not None else "whole", text)
+            for kind in self._kinds
+            for text in ["" if kind.each or kind.view is not None else self._text(kind)]
+        ]
+
+    def _text(self, kind: DocumentKind) -> str:
+        try:
+            return str(JSON.encode(kind.differ.whole(self.common[kind.name])))[:MAX_TEXT]
+        except (TypeError, ValueError):
+            return ""  # the next comparison closes the room
 
     def shown(self, kind: DocumentKind, member: Member) -> Any:
         """Return what a member may see of a document."""

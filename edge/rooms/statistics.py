@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import attrs
+
+MAX_TEXT = 4000
 
 
 @attrs.frozen
@@ -58,6 +62,17 @@ class RoundStatistics:
 
 
 @attrs.frozen
+class DocumentStatistics:
+    """One shared document of a room."""
+
+    name: str
+    seen: Literal["whole", "views", "each"]
+    """Whether all players mirror it whole, each player a view of it, or each player has a document of its own."""
+    text: str
+    """The document as JSON, at most `MAX_TEXT` letters of it; empty unless all players mirror it whole."""
+
+
+@attrs.frozen
 class RoomStatistics:
     """The statistics of one room and its players."""
 
@@ -71,3 +86,5 @@ class RoomStatistics:
     round: RoundStatistics | None
     turns: list[TurnStatistics]
     players: list[PlayerStatistics]
+    documents: list[DocumentStatistics] = attrs.field(factory=list)
+    """The shared documents."""

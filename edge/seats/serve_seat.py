@@ -21,7 +21,7 @@ from ..errors import Refused, RemoteProtocolError
 from ..protocol.codec import VERSION, Codec, Frame
 from ..protocol.connection import Connection, Side
 from ..protocol.limits import Limits
-from ..protocol.messages import Bye, Hello, Message, Ping
+from ..protocol.messages import UNFIT_PATCH, Bye, Hello, Message, Ping
 from ..protocol.pace import Pace
 from ..rooms.counters import Counters
 from ..rooms.opening import read_options
@@ -161,6 +161,7 @@ async def _serve_attached(
     finally:
         seat.lose(outbox, _meaning_for_seat(ended), ended.reason)
         room.counters.throttled += connection.throttled
+        room.counters.patches_unfit += ended.by_peer and ended.reason.startswith(UNFIT_PATCH)
     return ended
 
 

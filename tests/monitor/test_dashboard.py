@@ -49,6 +49,23 @@ class Playing(Quiet):
             self.outcomes.append((round.outcome, round.reason))
 
 
+@attrs.define
+class Table:
+    pot: int = 7
+
+
+def see_nothing(table: Table, player: edge.Player[Any, Any]) -> Table:
+    return Table(0)
+
+
+class Sharing(Quiet):
+    """A room with a document for all, a document with a view, and a document for each player."""
+
+    table = edge.shared(Table)
+    secret = edge.shared(Table, view=see_nothing)
+    hand = edge.shared(Table, each=True)
+
+
 @attrs.frozen
 class Watched:
     """A server, and the client of an operator in its dashboard."""
@@ -75,7 +92,8 @@ class Watched:
 
 @asynccontextmanager
 async def watched() -> AsyncIterator[Watched]:
-    app = edge.App({"playing": Playing}, sessions=edge.Sessions(keys=edge.Keys("a secret of thirty-two characters")))
+    sessions = edge.Sessions(keys=edge.Keys("a secret of thirty-two characters"))
+    app = edge.App({"playing": Playing, "sharing": Sharing}, sessions=sessions)
     edge.monitor.mount(app, token="a token that nobody guesses")
     key = app.keys.issue("admin", claims={"edge-monitor": True})
     async with open_network(app) as network, AsyncExitStack() as stack:
@@ -136,6 +154,18 @@ async def test_the_tree_of_the_watched_room() -> None:
         await trio.sleep(1)
         await server.newest(Overview)
         assert not any(isinstance(event, RoomShown) for event in server.operator._inbox)
+
+
+async def test_an_operator_sees_what_all_players_see() -> None:
+    """An operator who watches a room receives the documents that all players mirror whole, and of the others only the
+    names."""
+    async with watched() as server:
+        await server.join("/rooms/sharing/one", 1)
+        server.operator.send(Watch("sharing/one"))
+        await server.newest(RoomShown)
+        shown = (await server.newest(RoomShown)).room
+        documents = [(each.name, each.seen, each.text) for each in shown.documents]
+        assert documents == [("table", "whole", '{"pot":7}'), ("secret", "views", ""), ("hand", "each", "")]
 
 
 async def test_a_kick_frees_the_seat_at_once() -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 import edge
@@ -160,6 +161,18 @@ def test_no_attribute_of_a_room_hides_a_member(name: str) -> None:
     """Assigning to a member of `Room` raises an error, because the assignment would silently replace the member."""
     with pytest.raises(AttributeError, match=rf"Quiet.{name} is .*(call your attribute|write it in the body)"):
         setattr(Quiet(), name, "ana")
+
+
+@attrs.define
+class Table:
+    pot: int = 0
+
+
+@pytest.mark.parametrize("declared", [edge.shared(Table), edge.shared(Table, each=True)])
+def test_a_document_is_declared_in_the_body_of_the_class(declared: Any) -> None:
+    """A document that is declared in `__init__` would not be shared, so it is an error."""
+    with pytest.raises(AttributeError, match=r"Quiet.table has no effect here: declare it in the body of class"):
+        Quiet().table = declared  # type: ignore[attr-defined]
 
 
 def test_an_async_run_in_a_sync_wrapper_is_one() -> None:

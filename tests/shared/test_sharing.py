@@ -681,6 +681,24 @@ def test_a_slow_client_gets_no_document_that_the_journal_does_not_have(ends: boo
     assert frames == [["^table", [2, None, {"pot": 2}]], ["Bet", {"amount": 1}]]
 
 
+async def test_a_patch_that_does_not_fit_is_counted_and_heals(edge_room: EdgeRoom) -> None:
+    """A client with a wrong mirror ends the connection, and gets the documents whole. The server counts this, and all
+    patches and documents."""
+    room = await edge_room(Poker)
+    (ana,) = await room.join("ana")
+    counters = room.runtime.counters
+    assert (counters.patches, counters.patches_unfit) == (3, 0)
+    mirror = ana._mirrors.mirror("table")
+    assert mirror is not None
+    mirror.version -= 1
+    ana.send(Bet(3))
+    await ana.wait_status(Status.AWAY)
+    await ana.resume()
+    await ana.wait_state(lambda state: state.table.pot == 3)
+    assert counters.patches_unfit == 1
+    assert counters.patches >= 7
+
+
 async def test_a_mirror_says_what_is_wrong(edge_room: EdgeRoom) -> None:
     """A mirror cannot be changed, and a document that does not fit its class is an error that says so."""
     room = await edge_room(Poker)

@@ -10,7 +10,8 @@ import { join, recall, remember, RequestFailed } from "./edge.js";
  * @typedef {{round_trip: number | null, waiting_frames: number, waiting_bytes: number, unacked: number}} Seat
  * @typedef {{number: number, name: string, session: string, guest: boolean, state: string, remaining: number | null, inbox: number, seat: Seat}} Player
  * @typedef {{name: string, age: number, maximum: number, locked: boolean, round: {players: number[], remaining: number | null} | null,
- *   turns: {number: number, remaining: number | null}[], players: Player[]}} RoomStatistics
+ *   turns: {number: number, remaining: number | null}[], players: Player[],
+ *   documents: {name: string, seen: "whole" | "views" | "each", text: string}[]}} RoomStatistics
  */
 
 const HISTORY = 90; // overviews in a chart; the server sends one a second
@@ -207,6 +208,16 @@ function showRoom(shown) {
   const playing = new Set(shown?.round?.players ?? []);
   $("round").hidden = !shown?.round;
   $("round-left").textContent = `round${left(shown?.round?.remaining ?? null)}`;
+  const secret = { whole: "", views: "each player sees a view of it", each: "each player has one of its own" };
+  keep($("documents"), shown?.documents ?? [], ({ name }) => name, () => {
+    const line = document.createElement("li");
+    line.innerHTML = "<b></b> <span></span><pre></pre>";
+    return line;
+  }, (line, { name, seen, text }) => {
+    write(line, "b", name);
+    write(line, "span", secret[seen]);
+    write(line, "pre", text);
+  });
   const players = shown?.players ?? [];
   for (const [id, among] of [["playing", true], ["watching", false]]) {
     const here = players.filter(({ number }) => playing.has(number) === among);
