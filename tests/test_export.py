@@ -333,12 +333,12 @@ import type { Drawing, Board } from "./rooms";
 
 const room = join<Drawing>("/rooms/drawing/one", { name: "ana" });
 room.on("your:turn", ({ part, strokes }) => { const text: string = part; strokes[0].points.map(([x, y]) => x + y); });
-room.on("$status", (status) => console.log(status));
+room.on("$status", (status) => console.log(status === "open"));
 room.send("drew", { stroke: { color: 1, width: 2, points: [[0, 0]] } });
 room.send("turn:done");
 room.send("turn:done", {}, { delivery: "volatile" });
 room.watch((state) => state.scene.players, (players) => players.map(({ name, state }) => `${name} ${state}`));
-const phase: "waiting" | "gathering" | "drawing" | "revealed" = room.state.scene.phase;
+const phase: "waiting" | "gathering" | "drawing" | "revealed" | undefined = room.state.scene?.phase;
 const board = join<Board>("/rooms/board/plans");
 const answer = await board.request("add", { column: "todo", text: "milk" });
 const done: "done" = answer.name;
@@ -360,8 +360,11 @@ MISTAKES = [
     'board.request("add");',
     'board.answer("added", () => ["add", {}]);',
     "room.watch((state) => state.scenes, () => {});",
-    "room.state.scene.phase = 'drawing';",
-    'const wrong: "over" = room.state.scene.phase;',
+    "room.state.scene!.phase = 'drawing';",
+    "room.state.scene.phase;",
+    'room.on("$statsu", () => {});',
+    'room.on("$status", (status) => status === "opne");',
+    'const wrong: "over" | undefined = room.state.scene?.phase;',
     'board.request("add", { column: "later", text: "milk" });',
     'join<Drawing>("/rooms/drawing/one", { options: { seats: 2 } });',
 ]

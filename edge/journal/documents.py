@@ -24,8 +24,6 @@ class DocumentRecorder:
     def record(self, *, whole: bool) -> dict[str, Changes]:
         """Return the changes since the previous call, by the id of the player's session; "" has the room's documents.
 
-        While the room holds changes back, the documents are recorded as they were before: see `Room.changing`.
-
         Args:
           whole: True to record all documents whole.
 
@@ -35,8 +33,6 @@ class DocumentRecorder:
         room, sharing = self._room, self._room.sharing
         if not room.kind.persists_documents or sharing is None:
             return {}
-        if sharing.held:
-            return self._record_held(whole=whole)
         before, self._shadows = {} if whole else self._shadows, {}
         owned = {player.session.id: player.documents for player in room.players}
         found: dict[str, Changes] = {}
@@ -53,14 +49,6 @@ class DocumentRecorder:
     def forget(self, owner: str) -> None:
         """Record the documents of this owner whole next time, because a player with this session has left."""
         self._shadows.pop(owner, None)
-
-    def _record_held(self, *, whole: bool) -> dict[str, Changes]:
-        kinds = {kind.name: kind for kind in self._room.kind.documents}
-        return {
-            owner: {name: [None, kinds[name].recorder.plain(shadow)] for name, shadow in shadows.items()}
-            for owner, shadows in self._shadows.items()
-            if whole and shadows
-        }
 
 
 def _change(kind: DocumentKind, document: Any, shadows: dict[str, Any]) -> list[Any]:

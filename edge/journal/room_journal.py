@@ -117,6 +117,15 @@ class RoomJournal(Journal):
         self._draft = Draft(b"")
         """The newest entry."""
 
+    @property
+    def held(self) -> bool:
+        """True if no entry may be written now: a block of `Room.changing` is open, so half of a change may be made.
+
+        All other changes wait for the end of the block, too, because an entry acknowledges the messages that led to
+        them.
+        """
+        return self._shares is not None and bool(self._shares.held) and not self.concluding
+
     def mark_changed(self, member: Member | None = None) -> None:
         if member is not None:
             self._changed.add(member)

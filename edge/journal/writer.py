@@ -106,6 +106,9 @@ class JournalWriter:
         for journal in journals:
             if journal.over:
                 continue
+            if journal.held:
+                journal.changes = 0  # the end of the block is a change
+                continue
             room = journal.room
             try:
                 draft = journal.next_entry()

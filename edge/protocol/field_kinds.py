@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import re
 import types
 import typing
@@ -117,8 +118,9 @@ def quantised(resolution: float) -> Quantised:
     Raises:
       ValueError: the resolution is not such a number.
     """
-    exact = Decimal(str(resolution))
-    if not (exact.is_finite() and exact > 0 and exact == round(exact, 9)):
+    is_number = type(resolution) in (int, float) and math.isfinite(resolution) and abs(resolution) < 2**53
+    exact = Decimal(str(resolution)) if is_number else Decimal(0)
+    if not (exact > 0 and exact == round(exact, 9)):
         raise ValueError(f"quantised({resolution!r}): give a positive number with at most 9 digits after the point")
     return Quantised(*exact.as_integer_ratio())
 
@@ -131,6 +133,15 @@ def quantised_by(cls: Any) -> Quantised | None:
                 return each
         cls = inner
     return None
+
+
+def is_mistaken(cls: Any) -> bool:
+    """Return whether a type has two resolutions, or `quantised` itself instead of a resolution."""
+    found: list[Any] = []
+    while (inner := _unwrap_once(cls)) is not cls:
+        found += typing.get_args(cls)[1:] if typing.get_origin(cls) is typing.Annotated else ()
+        cls = inner
+    return quantised in found or sum(isinstance(each, Quantised) for each in found) > 1
 
 
 def resolve(cls: Any) -> Any:

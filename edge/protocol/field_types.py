@@ -10,7 +10,7 @@ import enum
 import functools
 import itertools
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
@@ -21,6 +21,7 @@ from .field_kinds import (
     Json,
     Rename,
     fields_of,
+    is_mistaken,
     is_named_tuple,
     is_object,
     is_typed_dict,
@@ -30,6 +31,7 @@ from .field_kinds import (
     resolve,
     tag_of,
     tagged_members,
+    unwrap,
     wire_name,
 )
 
@@ -111,6 +113,8 @@ def is_frozen(cls: Any) -> bool:
 
 
 def _is_frozen(cls: Any, above: tuple[Any, ...]) -> bool:
+    if typing.get_origin(unwrap(cls)) in (Sequence, Mapping):  # the value may be a list or a dict
+        return False
     cls = resolve(cls)
     if cls in above or cls in REGISTERED:
         return True
@@ -209,6 +213,8 @@ def _type_fault(declared: Any, rename: Rename, seen: set[Any], inside: tuple[Any
     """
     cls = resolve(declared)
     origin, args = typing.get_origin(cls), typing.get_args(cls)
+    if is_mistaken(declared):
+        return "give a number one resolution: Annotated[float, edge.quantised(0.01)]"
     if quantised_by(declared) is not None and cls is not float:
         return "only a float has a resolution: use Annotated[float, edge.quantised(...)]"
     if cls in (int, float, str, bool, bytes, None, type(None), Json):

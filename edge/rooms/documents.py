@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, Literal, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload
 
 import attrs
 
@@ -79,6 +79,17 @@ class PerPlayer(Mapping[Any, D]):
     def __init__(self, declared: SharedDocuments[D], room: Any) -> None:
         self._declared = declared
         self._room = room
+
+    if not TYPE_CHECKING:  # so that type checkers know that there are no other attributes
+
+        def __getattr__(self, name: str) -> Any:
+            declared = self._declared.name
+            raise AttributeError(f"{declared} has a document for each player: write {declared}[player].{name}")
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if name not in ("_declared", "_room"):
+                self.__getattr__(name)
+            object.__setattr__(self, name, value)
 
     def __getitem__(self, player: Any) -> D:
         document: D = own_document(self._member(player), self._declared.name, self._declared.cls)
@@ -182,6 +193,9 @@ def _document_kind(room: type[Any], name: str, declared: Declared, rename: Renam
     required = [f"{declared.cls.__name__}.{each.name}" for each in fields_of(declared.cls) if each.required]
     if required:
         raise TypeError(f"{where}: edge makes the document without arguments, so give {required[0]} a default")
+    hidden = [f"{declared.cls.__name__}.{each.name}" for each in fields_of(declared.cls) if not each.init]
+    if hidden:
+        raise TypeError(f"{where}: clients would not mirror {hidden[0]}, which is not an argument of its class")
     view = declared.view if isinstance(declared, SharedDocument) else None
     sent = declared.cls if view is None else _seen_class(where, view)
     (mirrored,) = mirrored_documents({name: sent}, rename)

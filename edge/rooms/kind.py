@@ -12,7 +12,7 @@ import attrs
 
 from ..aio.members import public_members
 from ..protocol.events import EventType, Vocabulary, check_rename
-from ..protocol.field_kinds import Rename
+from ..protocol.field_kinds import Rename, is_union
 from ..protocol.field_types import check_key, check_type
 from ..shared.mirrors import MirroredDocument
 from .documents import DocumentKind, document_kinds
@@ -171,6 +171,9 @@ class RoomKind:
             heard = ", ".join(kind.cls.__name__ for kind in self.receives.by_name.values())
             raise TypeError(f"name at least one event class: {self.class_name} receives {heard or 'none'}")
         for kind in kinds:
+            if is_union(kind):
+                names = ", ".join(getattr(each, "__name__", str(each)) for each in typing.get_args(kind))
+                raise TypeError(f"give the event classes separately: {names}")
             if kind not in self.receives:
                 name = getattr(kind, "__name__", kind)
                 raise TypeError(f"{name} is not one of the events that {self.class_name} receives from players")

@@ -166,7 +166,7 @@ class PlayerRuntime(Member):
         task of `Room.player` is cancelled.
         """
         if self.room.sharing is not None and not self.left:
-            self.room.sharing.flush()  # the last changes come before the goodbye
+            self.room.sharing.flush(last=True)  # the last changes come before the goodbye
         if not self.room.ledger.leave(self, Ending(code, reason)):
             return False
         self._left_at = trio.current_time()

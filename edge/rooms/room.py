@@ -491,7 +491,12 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
         Code in `run`, `player` and other tasks of the room need not call this: edge sends their changes at the latest
         at their next checkpoint.
+
+        Raises:
+          RuntimeError: this is another thread: use ``trio.from_thread.run_sync(room.share)``.
         """
+        if not trio.lowlevel.in_trio_run():
+            raise RuntimeError("share() was called in another thread: use trio.from_thread.run_sync(room.share)")
         if self.__edge_runtime.sharing is not None:
             self.__edge_runtime.sharing.flush()
 

@@ -176,7 +176,7 @@ class Sharing:
         """Send each member with a connection what has changed since the last call, as soon as the journal has it.
 
         Args:
-          last: True before the members leave.
+          last: True before a member leaves, because a later comparison would leave it out.
         """
         if self.note_changed is None or last:
             for member, message in self.take_changes():

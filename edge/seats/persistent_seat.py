@@ -77,7 +77,7 @@ class PersistentSeat(HeldSeat, RestorableSeat):
             del self._behind[: -self.latest.max_values]
 
     def send_written(self, message: Outgoing) -> None:
-        if self.outbox is not None and not self.over:
+        if self.outbox is not None:  # also after the player has left: its goodbye is sent later
             self.outbox.put(message)
 
     def record(self, table: MessageTable, *, whole: bool) -> SeatRecord:

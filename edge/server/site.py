@@ -93,7 +93,7 @@ def _check_static(static: object) -> dict[str, StaticFolder]:
             raise ValueError(f"a prefix of static begins with a slash, and {prefix!r} does not")
         folder = given if isinstance(given, StaticFolder) else StaticFolder(given)
         if not os.path.lexists(folder.path) or folder.path.is_file():
-            raise ValueError(f"static[{prefix!r}] is {str(folder.path)!r}, which is not an existing folder")
+            raise ValueError(f"static[{prefix!r}] is {str(folder.path.absolute())!r}, which is not an existing folder")
         folders[prefix.rstrip("/") + "/"] = folder
     return folders
 

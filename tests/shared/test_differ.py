@@ -7,6 +7,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -235,15 +236,22 @@ def test_a_number_with_a_resolution_is_sent_as_a_multiple() -> None:
     assert differ.diff(body, shadow) == [{"at_x": 1e300}]
 
 
-@pytest.mark.parametrize("resolution", [0, -1, float("nan"), float("inf"), 1e-12])
-def test_a_resolution_is_a_positive_decimal_number(resolution: float) -> None:
+@pytest.mark.parametrize("resolution", [0, -1, float("nan"), float("inf"), 1e-12, 1e300, True, None, "1"])
+def test_a_resolution_is_a_positive_decimal_number(resolution: Any) -> None:
     """A resolution that no number of nine digits after the point represents is refused."""
     with pytest.raises(ValueError, match="give a positive number with at most 9 digits"):
         edge.quantised(resolution)
 
 
 @pytest.mark.parametrize(
-    "kind", [Annotated[int, edge.quantised(5)], int | Hundredths, Annotated[float | None, edge.quantised(5)]]
+    "kind",
+    [
+        Annotated[int, edge.quantised(5)],
+        int | Hundredths,
+        Annotated[float | None, edge.quantised(5)],
+        Annotated[float, edge.quantised],
+        Annotated[Hundredths, edge.quantised(5)],
+    ],
 )
 def test_only_a_float_has_a_resolution(kind: Any) -> None:
     """A resolution of another type is refused at the definition."""
@@ -287,13 +295,18 @@ class ChangeableData:
     score: int = 0
 
 
-@pytest.mark.parametrize("cls", [NotDeeply, Changeable, HoldsChangeable, ChangeableData])
+@attrs.frozen
+class HoldsSequence:
+    scores: Sequence[int] = attrs.field(factory=list)
+
+
+@pytest.mark.parametrize("cls", [NotDeeply, HoldsSequence, Changeable, HoldsChangeable, ChangeableData])
 def test_a_part_that_can_change_is_compared_by_its_value(cls: Any) -> None:
     """A class that is hashable, or frozen with a part that can change, is not compared by its identity."""
     differ, part = Differ(made("Made", "field", [cls]), ""), cls()
     document: Any = differ._cls(field_0=part)
     shadow = differ.shadow(document)
-    if cls is NotDeeply:
+    if cls in (NotDeeply, HoldsSequence):
         part.scores.append(1)
     elif cls is HoldsChangeable:
         part.inner.score = 1

@@ -29,6 +29,7 @@ from edge.seats.held_seat import HeldSeat
 from edge.seats.persistent_seat import PersistentSeat
 from edge.shared.mirrors import MirroredDocument, MirrorTable
 from edge.testing import EdgeApp, EdgeRoom, seeds
+from tests.cluster.servers import one_secret
 from tests.rooms.quiet import StubSeat
 
 
@@ -697,6 +698,106 @@ async def test_a_patch_that_does_not_fit_is_counted_and_heals(edge_room: EdgeRoo
     await ana.wait_state(lambda state: state.table.pot == 3)
     assert counters.patches_unfit == 1
     assert counters.patches >= 7
+
+
+async def test_a_document_of_each_player_needs_the_player(edge_room: EdgeRoom) -> None:
+    """A field of the documents of all players is an error that says what to write, when it is set and when it is
+    read."""
+    room = await edge_room(Poker)
+    await room.join("ana")
+    with pytest.raises(AttributeError, match=r"write hand\[player\].cards"):
+        room.room.hand.cards = []  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match=r"write hand\[player\].cards"):
+        assert room.room.hand.cards  # type: ignore[attr-defined]
+
+
+class Ending(edge.Room[Bet, Betted]):
+    """Changes documents, sends an event, and ends the player or the room, in one step."""
+
+    persistent = True
+    table = edge.shared(Table)
+    hand = edge.shared(Hand, each=True)
+
+    async def player(self, player: edge.Player[Bet, Betted]) -> None:
+        async for event in player:
+            self.table.pot = event.amount
+            self.hand[player].cards = ["the last"]
+            self.broadcast(Betted(event.amount))
+            match event.amount:
+                case 1:
+                    return
+                case 2:
+                    player.kick()
+                case 3:
+                    self.close()
+
+
+@pytest.mark.parametrize("how", [1, 2, 3])
+async def test_the_last_changes_of_a_persistent_room_come_before_its_last_event(edge_app: EdgeApp, how: int) -> None:
+    """The player who leaves and all others get the changes that were made in the same step, before the events of the
+    step."""
+
+    def make(broker: Broker) -> edge.App:
+        return edge.App({"ending": Ending}, cluster=edge.Cluster(broker), sessions=one_secret())
+
+    app = await edge_app(make)
+    ana, ben = [await app.join("/rooms/ending/one", name=name) for name in ("ana", "ben")]
+    ana.send(Bet(how))
+    for client in (ana, ben):
+        assert await client.receive(Betted) == Betted(how)
+        assert client.state.table.pot == how
+    assert ana.state.hand.cards == ["the last"]
+
+
+class Slowly(edge.Room[Bet, Betted]):
+    """Changes a document, sends an event, and then holds a change for two seconds. Replies to bets meanwhile."""
+
+    persistent = True
+    table = edge.shared(Table)
+
+    async def player(self, player: edge.Player[Bet, Betted]) -> None:
+        async for event in player:
+            self.table.pot += event.amount
+            self.broadcast(Betted(self.table.pot))
+            if event.amount == 10:
+                with self.changing():
+                    self.table.phase = "half"
+                    await trio.sleep(2)
+                    self.table.phase = "whole"
+
+
+@seeds(10)
+async def test_an_event_of_a_persistent_room_never_precedes_a_change_before_it(edge_app: EdgeApp) -> None:
+    """While a block of `changing` is open, nothing is written to the journal: the events of all players wait for its
+    end, with the changes before them, and no client gets half of the block."""
+
+    def make(broker: Broker) -> edge.App:
+        return edge.App({"slowly": Slowly}, cluster=edge.Cluster(broker), sessions=one_secret())
+
+    app = await edge_app(make)
+    ana, ben = [await app.join("/rooms/slowly/one", name=name) for name in ("ana", "ben")]
+    ana.send(Bet(10))
+    await trio.sleep(0.5)
+    for _ in range(3):
+        ben.send(Bet(1))
+    await trio.sleep(0.5)
+    assert ben.waiting == 3, "the journal does not have what the room has made of these events"
+    for pot in range(10, 14):
+        assert await ben.receive(Betted) == Betted(pot)
+        assert (ben.state.table.pot, ben.state.table.phase) == (13, "whole")
+    await trio.sleep(1)
+    assert ben.waiting == 0
+
+
+async def test_share_in_another_thread_is_an_error(edge_room: EdgeRoom) -> None:
+    """`share` must be called in the room's thread. The error says so, and sharing continues."""
+    room = await edge_room(Poker)
+    (ana,) = await room.join("ana")
+    room.room.table.pot = 7
+    with pytest.raises(RuntimeError, match=r"use trio.from_thread.run_sync\(room.share\)"):
+        await trio.to_thread.run_sync(room.room.share)
+    await trio.to_thread.run_sync(lambda: trio.from_thread.run_sync(room.room.share))
+    await ana.wait_state(lambda state: state.table.pot == 7)
 
 
 async def test_a_mirror_says_what_is_wrong(edge_room: EdgeRoom) -> None:

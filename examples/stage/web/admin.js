@@ -36,7 +36,9 @@ if (!key) {
 
 /** @param {import("./edge.js").Room<Stage>} room */
 function show(room) {
-  const { demos, default: preferred } = room.state.program;
+  const { program } = room.state;
+  if (!program) return;
+  const { demos, default: preferred } = program;
   $("switches").replaceChildren(...demos.map(({ key, title, on }) => {
     const row = document.createElement("div");
     row.dataset.key = key;

@@ -17,7 +17,9 @@ room.watch(({ program }) => program.default, showDemos);
 
 // new links lose a click in progress, so they are made only if the demos have changed
 function showDemos() {
-  const { demos, default: preferred } = room.state.program;
+  const { program } = room.state;
+  if (!program) return;
+  const { demos, default: preferred } = program;
   const open = demos.filter(({ on }) => on);
   $("demos").replaceChildren(...open.map(({ key, title, text }) => {
     const link = document.createElement("a");

@@ -14,7 +14,7 @@ import { bytesOf, checkEventName, encode, ProtocolError } from "./wire.js";
 /** @typedef {import("./session_key.js").Key} Key */
 /** @typedef {import("./wire.js").Welcome} Welcome */
 /** A problem: its identifier, a sentence about it, and the name of the event. @typedef {{problem: string, message: string, about: string}} Refusal */
-/** @import { Answered, Bodiless, Received, RoomTypes } from "./types.js" */
+/** @import { Answered, Bodiless, Received, Reports, RoomTypes } from "./types.js" */
 /** @typedef {{delivery?: Delivery, key?: string}} SendOptions */
 /**
  * @typedef {{name?: string, options?: object, create?: "if needed" | "never" | "only", key?: Key, session?: SessionScope,
@@ -89,7 +89,7 @@ export class Room {
   /**
    * The room's shared documents, by name: `room.state.table`. Empty until they have arrived. The objects are immutable: a patch
    * replaces the objects in which something has changed, and keeps the others.
-   * @returns {K["state"]}
+   * @returns {Partial<K["state"]>}
    */
   get state() { return this.#state ?? {}; }
 
@@ -139,8 +139,8 @@ export class Room {
 
   /**
    * Call `handler` with the body of each event of this name. Returns a function that removes the handler.
-   * @template {(keyof K["receives"] & string) | `$${string}`} N
-   * @param {N} name @param {(body: N extends keyof K["receives"] ? K["receives"][N] : any) => void} handler
+   * @template {(keyof K["receives"] & string) | keyof Reports} N
+   * @param {N} name @param {(body: N extends keyof K["receives"] ? K["receives"][N] : N extends keyof Reports ? Reports[N] : any) => void} handler
    * @returns {() => void}
    */
   on(name, handler) {

@@ -4,6 +4,12 @@
 /** The types of one kind of room. @typedef {{sends: object, receives: object, state: object, options: any}} RoomTypes */
 
 /**
+ * The names and bodies of what edge.js itself reports: see `Room`.
+ * @typedef {{$status: import("./reconnecting.js").Status, $welcome: import("./wire.js").Welcome, $patch: any, $outdated: any,
+ *   $error: import("./room.js").Refusal}} Reports
+ */
+
+/**
  * An event that clients of a room receive.
  * @template {RoomTypes} K
  * @typedef {{[N in keyof K["receives"] & string]: {name: N, body: K["receives"][N]}}[keyof K["receives"] & string]} Received
