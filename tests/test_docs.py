@@ -114,6 +114,8 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
         ("types.md", "python"),
         ("shared-state.md", "python"),
         ("shared-state.md", "html"),
+        ("shared-state.md", "jsx"),  # tests/client/test_npm.py has both of the next
+        ("shared-state.md", "js"),
         ("simulation.md", "python"),
         ("simulation.md", "sh"),
         ("architecture.md", "text"),
