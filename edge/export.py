@@ -11,6 +11,7 @@ from typing import Any
 
 from .protocol.events import EventType, Vocabulary
 from .protocol.exported import docstring_of
+from .protocol.field_kinds import fields_of
 from .protocol.fingerprint import fingerprint
 from .protocol.jsonschema import Schema, Schemas
 from .protocol.typescript import Interfaces, comment_of
@@ -203,6 +204,8 @@ def _room(name: str, room: type[Room[Any, Any]], kind: RoomKind, interfaces: Int
         "undefined" if kind.join_options is None else interfaces.reference(kind.join_options, kind.rename, sent=True)
     )
     lines.append(f"  readonly options: {options};")
+    if kind.join_options is not None and any(each.required for each in fields_of(kind.join_options)):
+        lines.append("  readonly needsOptions: true;")
     lines.append(f"  readonly vocabulary: {json.dumps(_vocabulary(kind))};")
     return "\n".join([*lines, "}"])
 

@@ -329,7 +329,7 @@ def exit_code(arguments: list[str]) -> Any:
 
 PAGE = """
 import { join } from "./edge.js";
-import type { Drawing, Board } from "./rooms";
+import type { Drawing, Board, Club } from "./rooms";
 
 const room = join<Drawing>("/rooms/drawing/one", { name: "ana" });
 room.on("your:turn", ({ part, strokes }) => { const text: string = part; strokes[0].points.map(([x, y]) => x + y); });
@@ -342,13 +342,27 @@ const phase: "waiting" | "gathering" | "drawing" | "revealed" | undefined = room
 const board = join<Board>("/rooms/board/plans");
 const answer = await board.request("add", { column: "todo", text: "milk" });
 const done: "done" = answer.name;
+join<Club>("/rooms/club/one", { options: { password: "secret" } });
 const untyped = join("/rooms/any/one", { options: { any: 1 } });
 untyped.on("anything", ({ body }) => body);
 untyped.send("anything", { x: 1 });
 untyped.watch((state) => state.any.thing, (thing) => thing.call());
 """
 
+
+@attrs.define
+class Entry:
+    password: str
+
+
+class Club(edge.Room[None, None]):
+    join_options = Entry
+
+
 MISTAKES = [
+    'join<Club>("/rooms/club/one");',
+    'join<Club>("/rooms/club/one", { name: "ana" });',
+    'join<Club>("/rooms/club/one", { options: {} });',
     'room.on("your:trun", () => {});',
     'room.on("your:turn", ({ parts }) => parts);',
     'room.send("drwe", { stroke: { color: 1, width: 2, points: [] } });',
@@ -373,7 +387,7 @@ MISTAKES = [
 def test_a_page_with_the_types_of_its_room(program: Callable[[str, str], str], tmp_path: Path) -> None:
     """tsc accepts a page that uses its rooms as they are, and finds each mistake in an event, a field or a document."""
     program(str(TSC), GET_NPM)
-    kinds = {"drawing": ExquisiteCorpse, "hill": Hill, "board": Board, "stage": Stage, "monitor": Monitor}
+    kinds = {"drawing": ExquisiteCorpse, "hill": Hill, "board": Board, "stage": Stage, "monitor": Monitor, "club": Club}
     (tmp_path / "rooms.ts").write_text(export_typescript(kinds))
     for module in SOURCE.glob("*.js"):
         (tmp_path / module.name).write_text(module.read_text())

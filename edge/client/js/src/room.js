@@ -14,7 +14,7 @@ import { bytesOf, checkEventName, encode, ProtocolError } from "./wire.js";
 /** @typedef {import("./session_key.js").Key} Key */
 /** @typedef {import("./wire.js").Welcome} Welcome */
 /** A problem: its identifier, a sentence about it, and the name of the event. @typedef {{problem: string, message: string, about: string}} Refusal */
-/** @import { Answered, Bodiless, Received, Reports, RoomTypes } from "./types.js" */
+/** @import { Answered, Bodiless, OpenTypes, Received, Reports, RoomTypes } from "./types.js" */
 /** @typedef {{delivery?: Delivery, key?: string}} SendOptions */
 /**
  * @typedef {{name?: string, options?: object, create?: "if needed" | "never" | "only", key?: Key, session?: SessionScope,
@@ -285,15 +285,15 @@ function checkFunction(handler) {
 }
 
 /**
- * Join a room. The client reconnects whenever the connection is lost, until a code forbids it.
- * @param {string} url `/rooms/<kind>/<name>`, or a whole address
- * @param {JoinOptions & {options?: K["options"]}} [options] `name`: the name of this player, at most 512 bytes as JSON. `options`: the join options that
- *   the room's class declares, at most 1 KiB as JSON. `create`: "never" to join only an open room, "only" to join only a room that
- *   this page opens; by default, the room is opened if needed. `key`: the session's key, or a function that fetches one. `session`: without `key`, "browser" for a session that all tabs share, "tab" for one of this tab alone.
- *   `transports`: the transports to try, best first
- * @template {RoomTypes} [K=any]
- * @returns {Room<K>}
+ * Join a room at the address `/rooms/<kind>/<name>`. The client reconnects whenever the connection is lost, until a code forbids it.
+ * `name`: the name of this player, at most 512 bytes as JSON. `options`: the join options that the room's class declares, at most
+ * 1 KiB as JSON. `create`: "never" to join only an open room, "only" to join only a room that this page opens; by default, the room
+ * is opened if needed. `key`: the session's key, or a function that fetches one. `session`: without `key`, "browser" for a session
+ * that all tabs share, "tab" for one of this tab alone. `transports`: the transports to try, best first.
+ * @template {OpenTypes} [K=any] @overload @param {string} url @param {JoinOptions & {options?: K["options"]}} [options] @returns {Room<K>}
  */
+/** @template {RoomTypes} T @overload @param {string} url @param {JoinOptions & {options: T["options"]}} options @returns {Room<T>} */
+/** @param {string} url @param {JoinOptions} [options] @returns {Room} */
 export function join(url, options) {
   return new Room(url, options);
 }

@@ -2,6 +2,7 @@
 /** Types of rooms, which `edge export typescript` writes. This module has no code. */
 
 /** The types of one kind of room. @typedef {{sends: object, receives: object, state: object, options: any}} RoomTypes */
+/** Those of a kind that can be joined without options. @typedef {RoomTypes & {needsOptions?: never}} OpenTypes */
 
 /**
  * The names and bodies of what edge.js itself reports: see `Room`.
