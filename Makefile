@@ -53,12 +53,13 @@ wheel:  ## Build the wheel, install it into an empty environment, and test it th
 coverage: $(READY)  ## Run the tests at SCALE, and list the lines of edge that no test runs.
 	$(BIN)/python -m pytest -n logical --dist loadgroup --scale $(SCALE) --cov --cov-report term-missing:skip-covered
 
-bench: $(BENCH)  ## Compare edge with its peers for a quarter of an hour, and write docs/performance.md. Afterwards, measure grace, the hill, shared documents, slow readers, the cost of abuse, and several servers.
+bench: $(BENCH)  ## Compare edge with its peers for a quarter of an hour, and write docs/performance.md. Afterwards, compare shared state with Colyseus, and measure grace, the hill, shared documents, slow readers, the cost of abuse, and several servers.
 	$(BIN)/python -m benchmarks full
 	$(BIN)/python -m benchmarks profile
 	$(BIN)/python -m benchmarks.grace
 	$(BIN)/python -m benchmarks.hill
 	$(BIN)/python -m benchmarks.state
+	$(BIN)/python -m benchmarks.shares
 	$(BIN)/python -m benchmarks.slow
 	$(BIN)/python -m benchmarks.abuse
 	$(BIN)/python -m benchmarks.servers
