@@ -138,8 +138,8 @@ def memory() -> str:
     more = each["quiet"] - each["unshared"]
     return (
         f"A room with {SEATS} players and a document of 3 KB takes {each['quiet']:.0f} KiB of the server's memory. "
-        f"Without sharing the document, it takes {each['unshared']:.0f} KiB: the shadow, the task that compares, and the "
-        f"messages for new players take {more:.1f} KiB. Measured with {ROOMS:,} rooms.\n"
+        f"Without sharing the document, it takes {each['unshared']:.0f} KiB: the shadow, the task that compares, and "
+        f"the messages for new players take {more:.1f} KiB. Measured with {ROOMS:,} rooms.\n"
     )
 
 
