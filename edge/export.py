@@ -50,7 +50,13 @@ def _declarations(rooms: Mapping[str, type[Room[Any, Any]]], interfaces: Interfa
     declared = [_room(names[name], room, kind_of(room), interfaces) for name, room in rooms.items()]
     kinds_map = ["/** All kinds of rooms, by name. */", "export interface Rooms {"]
     kinds_map += [f"  readonly {json.dumps(name)}: {names[name]};" for name in rooms]
-    return [*interfaces.declarations(), *declared, "\n".join([*kinds_map, "}"])]
+    known = [
+        "/** The fingerprints of the rooms, for the option `vocabulary` of `join`. */",
+        "export const vocabularies = {",
+        *(f"  {json.dumps(name)}: {json.dumps(_vocabulary(kind_of(room)))}," for name, room in rooms.items()),
+        "} as const;",
+    ]
+    return [*interfaces.declarations(), *declared, "\n".join([*kinds_map, "}"]), "\n".join(known)]
 
 
 def export_jsonschema(kinds: Kinds) -> str:

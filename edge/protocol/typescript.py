@@ -44,7 +44,7 @@ TAKEN = frozenset(
         any arguments await bigint boolean break case catch class const continue debugger default delete do else enum
         eval export extends false finally for function if implements import in instanceof interface let never new null
         number object package private protected public return static string super switch symbol this throw true try type
-        typeof undefined unknown var void while with yield
+        typeof undefined unknown var vocabularies void while with yield
         """,
     )
 )

@@ -79,3 +79,8 @@ export interface Board {
 export interface Rooms {
   readonly "board": Board;
 }
+
+/** The fingerprints of the rooms, for the option `vocabulary` of `join`. */
+export const vocabularies = {
+  "board": "355721f21aa0ce45",
+} as const;

@@ -81,3 +81,8 @@ export interface Drawing {
 export interface Rooms {
   readonly "drawing": Drawing;
 }
+
+/** The fingerprints of the rooms, for the option `vocabulary` of `join`. */
+export const vocabularies = {
+  "drawing": "13ac1dbc67c74c78",
+} as const;

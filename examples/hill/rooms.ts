@@ -95,3 +95,8 @@ export interface Hill {
 export interface Rooms {
   readonly "hill": Hill;
 }
+
+/** The fingerprints of the rooms, for the option `vocabulary` of `join`. */
+export const vocabularies = {
+  "hill": "2a910fc4cc0a9e77",
+} as const;

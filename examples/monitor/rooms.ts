@@ -50,3 +50,8 @@ export interface Monitor {
 export interface Rooms {
   readonly "monitor": Monitor;
 }
+
+/** The fingerprints of the rooms, for the option `vocabulary` of `join`. */
+export const vocabularies = {
+  "monitor": "b643fd64d0cda1ca",
+} as const;

@@ -266,3 +266,11 @@ export interface Rooms {
   readonly "monitor": Monitor;
   readonly "stage": Stage;
 }
+
+/** The fingerprints of the rooms, for the option `vocabulary` of `join`. */
+export const vocabularies = {
+  "drawing": "13ac1dbc67c74c78",
+  "hill": "2a910fc4cc0a9e77",
+  "monitor": "b643fd64d0cda1ca",
+  "stage": "227cfa1d89e8f3bc",
+} as const;

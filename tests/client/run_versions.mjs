@@ -33,4 +33,15 @@ for (const [vocabulary, told] of [["one", []], ["two", ["two"]], ["two", ["two"]
   assert.equal(room.outdated, vocabulary !== "one");
 }
 room.leave();
+
+// A page that says for which events it was built notices other events at its first welcome.
+const built = join("ws://edge.test/rooms/a/b", { name: "ana", key: "none", transports: ["websocket"], vocabulary: "one" });
+built.on("$outdated", (vocabulary) => outdated.push(vocabulary));
+socket = await greeted(socket);
+assert.equal(JSON.parse(socket.sent[0])[1].vocabulary, "one");
+assert.equal(built.outdated, false);
+socket.say(["$welcome", { ...WELCOME, vocabulary: "three" }]);
+assert.deepEqual(outdated, ["two", "three"]);
+assert.equal(built.outdated, true);
+built.leave();
 process.exit(0);

@@ -31,8 +31,6 @@ export class ReconnectingConnection {
   /** The number of failed attempts in a row. `#hellos` is the number of all hellos. */
   #attempt = 0;
   #hellos = 0;
-  /** The fingerprint of the room's events in the first welcome. This page was made for these events. */
-  #vocabulary = "";
   #client = randomName();
   /** The timer that starts a probe. `#retryTimer` starts the next attempt to connect. */
   #probeTimer = 0;
@@ -44,6 +42,7 @@ export class ReconnectingConnection {
   /** The URL to connect to: `#url`, the room's URL that the page has given, or the room's URL at the server that has the room. */
   #address;
   #url;
+  /** What each hello says. `vocabulary`: the fingerprint of the events for which this page was made, at the latest from the first welcome. */
   #hello;
   #key;
   #fallback;
@@ -51,7 +50,7 @@ export class ReconnectingConnection {
   #page;
 
   /**
-   * @param {{url: string, server: string, hello: {name: string, options?: object, create?: string}, key?: import("./session_key.js").Key,
+   * @param {{url: string, server: string, hello: {name: string, options?: object, create?: string, vocabulary?: string}, key?: import("./session_key.js").Key,
    *   session: import("./keys.js").SessionScope, transports: import("./fallback.js").TransportKind[]}} options
    * @param {ConnectionListener} listener
    */
@@ -78,7 +77,10 @@ export class ReconnectingConnection {
   get transport() { return this.#fallback.kind; }
   get roundTrip() { return this.#clock.roundTrip; }
   get waiting() { return this.#buffer.counts.unacked.length; }
-  get outdated() { return this.#vocabulary !== "" && this.#vocabulary !== (this.welcome?.vocabulary || this.#vocabulary); }
+  get outdated() {
+    const { vocabulary } = this.#hello;
+    return ((vocabulary && this.welcome?.vocabulary) || vocabulary) !== vocabulary; // unknown fingerprints do not differ
+  }
 
   now() {
     this.#driver?.askClock();
@@ -141,7 +143,7 @@ export class ReconnectingConnection {
     driver.open(kind, this.#address, explained, () => {
       const [received, since] = this.#seated ? [this.#buffer.counts.received, this.#since] : [null, null];
       this.#hellos += 1;
-      return { ...this.#hello, key, client: this.#client, attempt: this.#hellos, received, since, vocabulary: this.#vocabulary };
+      return { ...this.#hello, key, client: this.#client, attempt: this.#hellos, received, since };
     });
   }
 
@@ -165,7 +167,7 @@ export class ReconnectingConnection {
     this.#setStatus("open");
     driver.writeLatest();
     this.#listener.tell("$welcome", welcome);
-    this.#vocabulary ||= welcome.vocabulary ?? "";
+    this.#hello.vocabulary ||= welcome.vocabulary;
     if (this.outdated && !wasOutdated) this.#listener.tell("$outdated", welcome.vocabulary);
   }
 

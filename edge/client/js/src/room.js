@@ -18,7 +18,7 @@ import { bytesOf, checkEventName, encode, ProtocolError } from "./wire.js";
 /** @typedef {{delivery?: Delivery, key?: string}} SendOptions */
 /**
  * @typedef {{name?: string, options?: object, create?: "if needed" | "never" | "only", key?: Key, session?: SessionScope,
- *   transports?: TransportKind[]}} JoinOptions
+ *   transports?: TransportKind[], vocabulary?: string}} JoinOptions
  */
 
 /**
@@ -54,7 +54,7 @@ export class Room {
   });
 
   /** @param {string} url @param {JoinOptions} [options] */
-  constructor(url, { name = "", options, create, key, session = "browser", transports = ["websocket", "stream", "poll"] } = {}) {
+  constructor(url, { name = "", options, create, key, vocabulary, session = "browser", transports = ["websocket", "stream", "poll"] } = {}) {
     const absolute = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href); // a frame's location may be about:srcdoc
     absolute.protocol = absolute.protocol.replace("ws", "http");
     absolute.hash = "";
@@ -69,11 +69,11 @@ export class Room {
       throw new TypeError(`transports are some of ${Object.keys(WELCOME_SECONDS)}, not ${transports}`);
     }
     if (key !== undefined && typeof key !== "function" && (typeof key !== "string" || key === "")) {
-      throw new TypeError("key must be a string that is not empty");
+      throw new TypeError("key must be a string, not empty");
     }
     if (!["browser", "tab"].includes(session)) throw new TypeError(`session is "browser" or "tab", not ${session}`);
     this.#connection = new ReconnectingConnection(
-      { url: absolute.href, server: absolute.origin + path[1], hello: { name, options, create }, key, session, transports },
+      { url: absolute.href, server: absolute.origin + path[1], hello: { name, options, create, vocabulary }, key, session, transports },
       {
         message: (message) => this.#receive(message),
         tell: (event, body) => this.#call(event, body),
@@ -290,6 +290,7 @@ function checkFunction(handler) {
  * 1 KiB as JSON. `create`: "never" to join only an open room, "only" to join only a room that this page opens; by default, the room
  * is opened if needed. `key`: the session's key, or a function that fetches one. `session`: without `key`, "browser" for a session
  * that all tabs share, "tab" for one of this tab alone. `transports`: the transports to try, best first.
+ * `vocabulary`: the fingerprint in the exported module, so that a room with other events is noticed at the first welcome.
  * @template {OpenTypes} [K=any] @overload @param {string} url @param {JoinOptions & {options?: K["options"]}} [options] @returns {Room<K>}
  */
 /** @template {RoomTypes} T @overload @param {string} url @param {JoinOptions & {options: T["options"]}} options @returns {Room<T>} */

@@ -42,7 +42,7 @@ export class SessionKey {
   async find(seated) {
     if (this.#own !== undefined) {
       const key = typeof this.#own === "function" ? await within(KEY_FUNCTION_SECONDS, this.#own()) : this.#own;
-      if (typeof key !== "string" || key === "") throw new TypeError("key must be a string that is not empty");
+      if (typeof key !== "string" || key === "") throw new TypeError("key must be a string, not empty");
       return key;
     }
     if (seated) await this.renew();

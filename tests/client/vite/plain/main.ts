@@ -1,11 +1,11 @@
 import { Code, join } from "edge-rooms";
 import { Timeline } from "edge-rooms/motion";
 
-import type { Poker } from "./rooms";
+import { type Poker, vocabularies } from "./rooms";
 
 const show = (id: string, text: string) => { document.getElementById(id)!.textContent = text; };
 
-const room = join<Poker>("rooms/poker/plain", { name: "ana", session: "tab" });
+const room = join<Poker>("rooms/poker/plain", { name: "ana", session: "tab", vocabulary: vocabularies.poker });
 room.watch((state) => state.table.turn, (turn) => show("turn", turn));
 room.watch((state) => state.table.bets, (bets) => show("bets", JSON.stringify(bets)));
 room.on("raised", ({ by, pot }) => show("raised", `${by} ${pot}`));

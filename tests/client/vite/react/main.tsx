@@ -3,9 +3,9 @@ import { useRoomState } from "edge-rooms/react";
 import { StrictMode, useEffect, useState } from "react";
 import { createRoot } from "react-dom/client";
 
-import type { Poker } from "./rooms";
+import { type Poker, vocabularies } from "./rooms";
 
-const room = join<Poker>("rooms/poker/react", { name: "ana", session: "tab" });
+const room = join<Poker>("rooms/poker/react", { name: "ana", session: "tab", vocabulary: vocabularies.poker });
 
 function Table() {
   const turn = useRoomState(room, (state) => state.table.turn);

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from edge.protocol.codec import JSON
 from edge.protocol.jsonschema import Schemas
 from edge.protocol.unstructure import unstructure
-
-from .test_types import accepted, class_with, types
+from tests.protocol.test_types import accepted, class_with, types
 
 VALIDATORS = {7: jsonschema.Draft7Validator, 2020: jsonschema.Draft202012Validator}
 
