@@ -450,6 +450,30 @@ def test_the_json_schemas_of_all_types() -> None:
     assert "required" not in document["$defs"]["OptionsToSend"]
 
 
+@attrs.define
+class Holder:
+    options: Options = attrs.field(factory=Options)
+
+
+@edge.event("chosen")
+class Chosen:
+    options: Options
+
+
+class Nested(edge.Room[Chosen, None]):
+    holder = edge.shared(Holder)
+
+
+def test_a_class_that_is_only_a_part_has_one_name_in_all_exports() -> None:
+    """A class that clients receive and send only as a part of others has the same two names in each export."""
+    definitions = json.loads(export_jsonschema({"nested": Nested}))["$defs"]
+    assert [*definitions] == ["Chosen", "Holder", "Options", "OptionsToSend"]
+    schemas = json.loads(export_asyncapi({"nested": Nested}, "tests"))["components"]["schemas"]
+    assert [*schemas] == [*definitions]
+    interfaces = re.findall(r"^export interface (\w+)", export_typescript({"nested": Nested}), re.MULTILINE)
+    assert interfaces == [*definitions, "Nested", "Rooms"]
+
+
 @edge.event("turn:done", delivery="latest")
 class TurnDone:
     """A player's turn is over."""
