@@ -192,3 +192,12 @@ def test_workers_are_not_told_by_arguments(tmp_path: Path, monkeypatch: pytest.M
     assert os.environ[edge.cli.BROKER] == url
     assert "hunter2" not in " ".join(commands[0])
     assert edge.cli.main(["run", "app:app", "--workers", "2"]) == 0, "the environment must provide the broker's URL"
+
+
+@pytest.mark.parametrize("option", ["db", "max_connections", "stream_timeout"])
+def test_an_invalid_option_of_the_broker_s_url_is_named_without_its_value(option: str) -> None:
+    """An option that coredis cannot use is a `ValueError` that has the name of the option, and not the value."""
+    with pytest.raises(ValueError, match=f"one of the options {option} ") as caught:
+        RedisBroker(f"redis://localhost:1?{option}=hidden")
+    assert "hidden" not in str(caught.value)
+    assert caught.value.__cause__ is None
