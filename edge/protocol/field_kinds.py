@@ -11,7 +11,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union
@@ -127,21 +127,21 @@ def quantised(resolution: float) -> Quantised:
 
 def quantised_by(cls: Any) -> Quantised | None:
     """Return the resolution of a type; None if it has none."""
-    while (inner := _unwrap_once(cls)) is not cls:
-        for each in typing.get_args(cls)[1:] if typing.get_origin(cls) is typing.Annotated else ():
-            if isinstance(each, Quantised):
-                return each
-        cls = inner
-    return None
+    return next((each for each in _annotations(cls) if isinstance(each, Quantised)), None)
 
 
 def is_mistaken(cls: Any) -> bool:
     """Return whether a type has two resolutions, or `quantised` itself instead of a resolution."""
-    found: list[Any] = []
-    while (inner := _unwrap_once(cls)) is not cls:
-        found += typing.get_args(cls)[1:] if typing.get_origin(cls) is typing.Annotated else ()
-        cls = inner
+    found = list(_annotations(cls))
     return quantised in found or sum(isinstance(each, Quantised) for each in found) > 1
+
+
+def _annotations(cls: Any) -> Iterator[Any]:
+    """Yield what the `Annotated` layers of a type carry, from the outermost layer to the innermost."""
+    while (inner := _unwrap_once(cls)) is not cls:
+        if typing.get_origin(cls) is typing.Annotated:
+            yield from typing.get_args(cls)[1:]
+        cls = inner
 
 
 def resolve(cls: Any) -> Any:

@@ -307,7 +307,7 @@ def _members(declared: Any) -> Iterator[Any]:
 
 @attrs.frozen
 class _Form:
-    """What values of a member of a union may look like on the wire."""
+    """The wire form of one member type of a union: what its values can be in JSON."""
 
     cls: Any
     """A resolved type: no union, no registered type, and a Literal of one value."""

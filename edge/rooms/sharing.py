@@ -64,9 +64,9 @@ class Sharing:
     Args:
       kinds: the declarations of the documents.
       patch_seconds: see `Room.patch_seconds`.
-      on_sent: called with the number of messages of each comparison.
       on_fault: called once with the error and the name of the document, if a document cannot be sent or its view raises
         an error.
+      on_sent: called with the number of messages of each comparison.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Sharing:
         return bool(self._undrafted or self._drafted)
 
     def attach(self, member: Member, *, at_once: bool) -> list[Outgoing]:
-        """Let a member with a new connection get all documents, whole, and patches afterwards.
+        """Register a member's new connection: it gets every document whole, and patches afterwards.
 
         If a journal has the documents, the connection must send nothing before the next entry is written.
 
