@@ -19,6 +19,7 @@ from typing import Protocol
 import attrs
 import trio
 
+from ..aio.timers import Timer
 from ..codes import Code
 from ..errors import InvalidEvent, RemoteProtocolError
 from ..protocol.codec import Frame, size_of
@@ -28,7 +29,7 @@ from ..protocol.pace import Pace
 from ..transports.transport import Transport
 from .bulk import Bulk
 from .outbox import Outbox
-from .scheduler import Timer, WriteScheduler, open_write_scheduler
+from .scheduler import Sender, WriteScheduler, open_write_scheduler
 
 log: logging.Logger = logging.getLogger("edge.transports")
 
@@ -139,7 +140,7 @@ class ConnectionDriver:
     """The write that waits for the peer to read, if there is one."""
     _stopped_writing: bool = False
     """True if nothing more is written: the goodbye was written, a write failed, or the peer ended the connection."""
-    _timers: list[Timer] = attrs.field(factory=list)
+    _timers: list[Timer[Sender]] = attrs.field(factory=list)
     """The pending timers of this connection."""
     _soonest: float = math.inf
     """The time of the earliest pending timer; infinite without timers."""

@@ -11,10 +11,7 @@ A write that would block waits in a task of its own, and delays no other connect
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -22,15 +19,13 @@ from typing import Protocol
 import trio
 
 from ..aio.guard import guarded
+from ..aio.timers import Timer, Timers
 from ..aio.wakeup import WakeUp
 
 log: logging.Logger = logging.getLogger("edge.transports")
 
 # Seconds by which a timer may run early, so that several timers share one wake-up of the task.
 EARLY_SECONDS = 0.02
-
-# Cancelled timers are removed from the heap when their number exceeds this value and half of all timers.
-CANCELLED = 64
 
 
 class Sender(Protocol):
@@ -46,17 +41,6 @@ class Sender(Protocol):
         """End the connection, because `flush` or `on_timer` has raised an error."""
 
 
-class Timer:
-    """The time at which the write scheduler calls `Sender.on_timer`."""
-
-    __slots__ = ("at", "sender")
-
-    def __init__(self, at: float, sender: Sender) -> None:
-        self.at: float = at
-        self.sender: Sender | None = sender
-        """None once the timer has fired or was cancelled."""
-
-
 class WriteScheduler:
     """Writes and runs timers for the connections of one server, or of one client. Made by `open_write_scheduler`."""
 
@@ -64,18 +48,14 @@ class WriteScheduler:
         self._nursery = nursery
         self._ready: list[Sender] = []
         self._wake_up = WakeUp()
-        self._timers: list[tuple[float, int, Timer]] = []
-        self._cancelled = 0
-        """The number of cancelled timers in the heap."""
-        self._order = itertools.count()
-        self._timer_scope = trio.CancelScope()
+        self._timers: Timers[Sender] = Timers(_run_timer, early=EARLY_SECONDS)
         self._scope = trio.CancelScope(shield=True)
 
     async def run(self) -> None:
         """Run until `close`, shielded, so that goodbyes are written while the server is being cancelled."""
         with self._scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._run_timers)
+                nursery.start_soon(self._timers.run)
                 await self._write()
 
     def close(self) -> None:
@@ -88,24 +68,13 @@ class WriteScheduler:
             self._wake_up.wake()
         self._ready.append(sender)
 
-    def set_timer(self, sender: Sender, at: float) -> Timer:
+    def set_timer(self, sender: Sender, at: float) -> Timer[Sender]:
         """Call `on_timer` of this connection at the time `at`, on Trio's clock, or up to `EARLY_SECONDS` earlier."""
-        timer = Timer(at, sender)
-        heapq.heappush(self._timers, (at, next(self._order), timer))
-        if at < self._timer_scope.deadline:
-            self._timer_scope.deadline = at
-        return timer
+        return self._timers.set(at, sender)
 
-    def cancel(self, timer: Timer) -> None:
+    def cancel(self, timer: Timer[Sender]) -> None:
         """Cancel a timer, and delete its reference to the connection."""
-        if timer.sender is None:
-            return
-        timer.sender = None
-        self._cancelled += 1
-        if self._cancelled > CANCELLED and 2 * self._cancelled > len(self._timers):
-            self._timers = [entry for entry in self._timers if entry[2].sender is not None]
-            heapq.heapify(self._timers)
-            self._cancelled = 0
+        self._timers.cancel(timer)
 
     def start_soon(self, write: Callable[[], Awaitable[object]]) -> None:
         """Start a task for a write that waits until the peer reads."""
@@ -125,27 +94,12 @@ class WriteScheduler:
                 except Exception:  # a bug of edge must not stop the writes of all other connections
                     _note_fault(sender)
 
-    async def _run_timers(self) -> None:
-        while True:
-            with trio.CancelScope(deadline=self._timers[0][0] if self._timers else math.inf) as self._timer_scope:
-                await trio.sleep_forever()
-            now = trio.current_time()
-            for sender in self._due(now + EARLY_SECONDS):
-                try:
-                    sender.on_timer(now, EARLY_SECONDS)
-                except Exception:
-                    _note_fault(sender)
 
-    def _due(self, by: float) -> list[Sender]:
-        due = []
-        while self._timers and self._timers[0][0] <= by:
-            timer = heapq.heappop(self._timers)[2]
-            if timer.sender is None:
-                self._cancelled -= 1
-            else:
-                due.append(timer.sender)
-                timer.sender = None
-        return due
+def _run_timer(sender: Sender, now: float) -> None:
+    try:
+        sender.on_timer(now, EARLY_SECONDS)
+    except Exception:
+        _note_fault(sender)
 
 
 def _note_fault(sender: Sender) -> None:

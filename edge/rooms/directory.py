@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from ..aio.guard import guarded
+from ..aio.timers import SharedSleep
 from ..codes import Code
 from ..errors import Refused
 from ..protocol.field_kinds import Rename
@@ -80,6 +81,7 @@ class Directory:
         self._crashes: dict[tuple[str, str], Crashes] = {}
         self._nursery: trio.Nursery | None = None
         self._closing = trio.Event()
+        self._sleep = SharedSleep()
         self.reopen: Callable[[str, str, Opening], object] = self._reopen
         """Opens a new room after a crash. Called with the kind, the name and the opening of the crashed room."""
 
@@ -207,6 +209,7 @@ class Directory:
                 # raises for bad options, so that they open no room
                 read_options(opening.options, room.kind.join_options, room.kind.rename)
             room.counters, room.lease, room.opening = self.counters, lease or Lease(), opening
+            room.sleep_until = self._sleep.sleep_until
             room.open(kind, name, seed=self._seeds())
             prepare(room)
         except Refused:
@@ -250,10 +253,15 @@ class Directory:
 
         *Cancellation* closes every room.
         """
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            task_status.started()
-            await self._closing.wait()
+        async with trio.open_nursery() as background:
+            background.start_soon(self._sleep.run)
+            try:
+                async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
+                    task_status.started()
+                    await self._closing.wait()
+            finally:
+                self._sleep.close()
 
     async def _live(self, kind: str, name: str, room: RoomRuntime, opening: Opening) -> None:
         try:

@@ -452,7 +452,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
           hz: the number of steps per second.
           catch_up: the number of whole steps by which the loop may be late. If it is later, steps are skipped.
         """
-        return Ticks(hz=hz, catch_up=catch_up, note=self.__edge_runtime.counters.note_tick)
+        runtime = self.__edge_runtime
+        return Ticks(hz=hz, catch_up=catch_up, note=runtime.counters.note_tick, sleep_until=runtime.sleep_until)
 
     def every(self, seconds: float) -> WallClockTimes:
         """Run a loop by the wall clock: ``async for due in room.every(3600)`` runs at each full hour.

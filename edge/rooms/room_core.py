@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from random import Random
 from typing import Any, Protocol
 
@@ -77,6 +77,8 @@ class RoomCore:
         """Runs the tasks of the room; None until `RoomRuntime.live`."""
         self.counters: Counters = Counters()
         """The counters, which all rooms of a directory share."""
+        self.sleep_until: Callable[[float], Awaitable[object]] = trio.sleep_until
+        """Sleeps until a time on Trio's clock. All rooms of a directory share a task that waits for the time."""
         self.lease: Lease = Lease()
         self.journal: Journal | None = None
         """The journal of a persistent room; None for other rooms."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import attrs
 import trio
@@ -32,10 +32,16 @@ class Ticks:
       hz: the number of steps per second.
       catch_up: the number of whole steps by which the loop may be late. If it is later, steps are skipped and counted.
       note: called for each step, with the lateness of the step in seconds and the number of steps skipped before it.
+      sleep_until: sleeps until the deadline of a step, on Trio's clock.
     """
 
     def __init__(
-        self, *, hz: float, catch_up: int, note: Callable[[float, int], object] = lambda late, skipped: None
+        self,
+        *,
+        hz: float,
+        catch_up: int,
+        note: Callable[[float, int], object] = lambda late, skipped: None,
+        sleep_until: Callable[[float], Awaitable[object]] = trio.sleep_until,
     ) -> None:
         if hz <= 0 or catch_up < 0:
             raise ValueError("ticks need hz > 0 and catch_up >= 0")
@@ -45,6 +51,7 @@ class Ticks:
         self._start = trio.current_time()
         self._slot = 0
         self._number = 0
+        self._sleep_until = sleep_until
 
     def __aiter__(self) -> Ticks:
         return self
@@ -55,8 +62,9 @@ class Ticks:
         behind = int((trio.current_time() - self._deadline) / self._dt)
         skipped = max(0, behind - self._catch_up)
         self._slot += skipped
-        await trio.sleep_until(self._deadline)
-        late = max(0.0, trio.current_time() - self._deadline)
+        deadline = self._deadline
+        await self._sleep_until(deadline)
+        late = max(0.0, trio.current_time() - deadline)
         self._note(late, skipped)
         return Step(self._number, self._dt, late, skipped)
 

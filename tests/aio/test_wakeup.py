@@ -30,8 +30,12 @@ async def test_it_wakes_who_waits_and_forgets() -> None:
 async def test_one_task_at_a_time() -> None:
     """A second task that waits gets BusyResourceError. After a `wait` was cancelled, another task may wait."""
     wake_up = WakeUp()
+
+    async def wait() -> None:
+        await wake_up.wait()
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(wake_up.wait)
+        nursery.start_soon(wait)
         await wait_all_tasks_blocked()
         with pytest.raises(trio.BusyResourceError):
             await wake_up.wait()

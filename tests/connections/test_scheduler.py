@@ -12,7 +12,8 @@ from trio.testing import wait_all_tasks_blocked
 
 import edge
 from edge.connections.driver import ConnectionDriver
-from edge.connections.scheduler import CANCELLED, WriteScheduler, open_write_scheduler
+from edge.aio.timers import CANCELLED
+from edge.connections.scheduler import WriteScheduler, open_write_scheduler
 from edge.protocol.codec import JSON, Frame
 from edge.rooms.presence import PresenceKind
 from edge.testing import seeds
@@ -85,7 +86,7 @@ async def test_acks_of_many_seats_share_a_wake_up(edge_room: EdgeRoom) -> None:
     task at most fifteen times."""
     room = await edge_room(Chorus)
     clients = [await join(room, str(number)) for number in range(200)]
-    steps = _Steps("WriteScheduler._run_timers")
+    steps = _Steps("Timers.run")
     trio.lowlevel.add_instrument(steps)
     for ours, _ in clients:
         await ours.send([JSON.encode(["say", {"text": "la"}])])
@@ -95,7 +96,7 @@ async def test_acks_of_many_seats_share_a_wake_up(edge_room: EdgeRoom) -> None:
     for ours, noted in clients:
         assert JSON.encode(["$ack", 1]) in [frame for write in noted.writes for frame in write]
         await ours.close()
-    assert 0 < steps.steps["WriteScheduler._run_timers"] <= 15
+    assert 0 < steps.steps["Timers.run"] <= 15
 
 
 async def test_joining_wakes_no_sweep_of_seats(edge_room: EdgeRoom) -> None:
@@ -162,10 +163,10 @@ async def test_an_ended_connection_is_forgotten_by_its_alarms(edge_room: EdgeRoo
     ours, _ = await join(room, "ana")
     await wait_all_tasks_blocked()
     scheduler: WriteScheduler = room._scheduler
-    assert any(isinstance(timer.sender, ConnectionDriver) for _, _, timer in scheduler._timers)
+    assert any(isinstance(timer.target, ConnectionDriver) for _, _, timer in scheduler._timers._heap)
     await ours.close()
     await wait_all_tasks_blocked()
-    assert all(timer.sender is None for _, _, timer in scheduler._timers)
+    assert all(timer.target is None for _, _, timer in scheduler._timers._heap)
 
 
 async def test_cancelled_alarms_do_not_pile_up(autojump_clock: trio.testing.MockClock) -> None:
@@ -189,10 +190,10 @@ async def test_cancelled_alarms_do_not_pile_up(autojump_clock: trio.testing.Mock
             if number % 100:
                 scheduler.cancel(timer)
                 scheduler.cancel(timer)
-            assert len(scheduler._timers) <= 2 * (CANCELLED + 10)
+            assert len(scheduler._timers._heap) <= 2 * (CANCELLED + 10)
         await trio.sleep(2000)
         assert swept == [*range(0, 1000, 100)]
-        assert (scheduler._timers, scheduler._cancelled) == ([], 0)
+        assert (scheduler._timers._heap, scheduler._timers._cancelled) == ([], 0)
 
 
 @pytest.mark.parametrize("seconds", [0.3, 9.9])
