@@ -63,9 +63,13 @@ class _Woken(outcome.Outcome[None]):
         return await agen.asend(None)
 
 
+def _stop(_: object) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.SUCCEEDED
+
+
 def _request_of_wait() -> Any:
     """Return the object that `trio.lowlevel.wait_task_rescheduled` yields to Trio, for a wait that can be cancelled."""
-    waiting = trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.SUCCEEDED)
+    waiting = trio.lowlevel.wait_task_rescheduled(_stop)  # noqa: ASYNC105  # not awaited
     request = waiting.send(None)
     waiting.close()
     return request

@@ -19,10 +19,12 @@ class Bulk:
       shared: the pace of all connections of the address, in bytes; None for no limit.
     """
 
-    __slots__ = ("_light", "_shared")
+    __slots__ = ("_light", "_shared", "limited")
 
     def __init__(self, shared: Pace | None) -> None:
         self._shared = shared
+        self.limited: bool = shared is not None
+        """False if `reserve` never delays a frame."""
         self._light = Pace(LIGHT_BYTES_PER_SECOND, LIGHT_BURST)
 
     def reserve(self, size: int, now: float) -> float:

@@ -203,8 +203,7 @@ class ConnectionDriver:
     def receive_frame(self, frame: Frame, now: float) -> None:
         """Process a frame from the transport, or delay it if it exceeds the pace of its address."""
         size = size_of(frame)
-        at = self.bulk.reserve(size, now)
-        if at > now and not self._stopped_writing:
+        if self.bulk.limited and (at := self.bulk.reserve(size, now)) > now and not self._stopped_writing:
             self._delayed = frame, at
             self.transport.stop_delivery()
         else:

@@ -31,7 +31,8 @@ class SendBuffer:
             limits.outbox_frames, limits.window_bytes, self._note_dropped
         )
         """The newest sent ``latest`` event of each key, for the next connection."""
-        self._relieved = trio.Event()
+        self._relieved: trio.Event | None = None
+        """Set when `pressed` becomes false; None if no task waits for it."""
 
     def send(self, message: Outgoing) -> None:
         """Count a message or store it as a latest value. Then queue the message if there is a connection."""
@@ -62,6 +63,8 @@ class SendBuffer:
         """Wait until `pressed` is false. A cancellation has no other effect."""
         await trio.lowlevel.checkpoint()
         while self.pressed:
+            if self._relieved is None:
+                self._relieved = trio.Event()
             await self._relieved.wait()
 
     def reset_counts(self) -> None:
@@ -105,5 +108,6 @@ class SendBuffer:
         """Do nothing. A subclass may override this method, which is called as `Counts.on_pressure`."""
 
     def _note_relief(self) -> None:
-        relieved, self._relieved = self._relieved, trio.Event()
-        relieved.set()
+        if self._relieved is not None:
+            self._relieved.set()
+            self._relieved = None

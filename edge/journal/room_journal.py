@@ -310,7 +310,7 @@ def read_entries(entries: Sequence[bytes]) -> Recovery:
             recovery.players.pop(session, None)
             recovery.documents.pop(session, None)
         combine(recovery.documents, entry.documents)
-        messages = [Outgoing(from_plain(plain)) for plain in entry.messages]
+        messages = [Outgoing.of(from_plain(plain)) for plain in entry.messages]
         for record in entry.players:
             seat, before = record.seat, recovery.players.get(record.session)
             unacked = [messages[index] for index in seat.unacked]

@@ -41,18 +41,19 @@ class Codec(abc.ABC):
     def encode(self, plain: Any) -> Frame:
         """Encode lists, dicts, text, numbers and bytes as one frame."""
 
+    @abc.abstractmethod
     def decode(self, frame: Frame) -> Any:
         """Decode one frame into plain data.
 
         Raises:
           InvalidEvent: the frame has the wrong type, is not valid in this encoding, or nests too deeply.
         """
-        try:
-            return self._decode(frame)
-        except (TypeError, ValueError) as exc:
-            if any(words in str(exc) for words in TOO_DEEP):
-                raise InvalidEvent("too_deep", "the frame is nested too deeply") from None
-            raise InvalidEvent("malformed", f"the frame is not valid {self.name}: {exc}") from None
+
+    def _problem(self, exc: Exception) -> InvalidEvent:
+        """Return the error for a frame that a decoder has rejected."""
+        if any(words in str(exc) for words in TOO_DEEP):
+            return InvalidEvent("too_deep", "the frame is nested too deeply")
+        return InvalidEvent("malformed", f"the frame is not valid {self.name}: {exc}")
 
     def peek(self, frame: Frame) -> tuple[str, int | None]:
         """Return the name and the request number of a frame without decoding its body.
@@ -74,9 +75,6 @@ class Codec(abc.ABC):
     @abc.abstractmethod
     def _peek_around(self, frame: Frame) -> tuple[str, int | None]:
         """Peek into a frame. The decoder can't skip its body, which nests too deeply or is not valid."""
-
-    @abc.abstractmethod
-    def _decode(self, frame: Frame) -> Any: ...
 
 
 class _Envelope(msgspec.Struct, array_like=True):
@@ -115,10 +113,13 @@ class _Json(Codec):
     def encode(self, plain: Any) -> str:
         return _encode_json(plain).decode()
 
-    def _decode(self, frame: Frame) -> Any:
-        if type(frame) is not str:
-            raise ValueError("expected a text frame, because this connection uses JSON")
-        return orjson.loads(frame)
+    def decode(self, frame: Frame) -> Any:
+        try:
+            if type(frame) is not str:
+                raise ValueError("expected a text frame, because this connection uses JSON")
+            return orjson.loads(frame)
+        except (TypeError, ValueError) as exc:
+            raise self._problem(exc) from None
 
     def _peek(self, frame: Frame) -> _Envelope:
         return msgspec.json.decode(frame, type=_Envelope)
@@ -151,13 +152,16 @@ class _MessagePack(Codec):
     def encode(self, plain: Any) -> bytes:
         return ormsgpack.packb(plain, default=_as_list)
 
-    def _decode(self, frame: Frame) -> Any:
-        if not isinstance(frame, bytes):
-            raise ValueError("expected a binary frame, because this connection uses MessagePack")
-        plain, mark = ormsgpack.unpackb(_PAIR + frame + _PACKED_MARK)
-        if mark != _MARK:
-            raise ValueError("the frame holds more than one value")
-        return plain
+    def decode(self, frame: Frame) -> Any:
+        try:
+            if not isinstance(frame, bytes):
+                raise ValueError("expected a binary frame, because this connection uses MessagePack")
+            plain, mark = ormsgpack.unpackb(_PAIR + frame + _PACKED_MARK)
+            if mark != _MARK:
+                raise ValueError("the frame holds more than one value")
+            return plain
+        except (TypeError, ValueError) as exc:
+            raise self._problem(exc) from None
 
     def _peek(self, frame: Frame) -> _Envelope:
         if not isinstance(frame, bytes):

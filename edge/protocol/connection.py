@@ -128,6 +128,7 @@ class Connection:
         self._pace = Pace(rate, limits.events_burst)
         self._spare = Pace(SPARE * rate, SPARE * limits.events_burst)
         self._bytes = Pace(limits.bytes_per_second if side is Side.SERVER else math.inf, limits.bytes_burst)
+        self._paced = not (self._pace.unlimited and self._bytes.unlimited)
         self._over_since = math.inf
         """The time since which the window is exceeded; infinite if it is not exceeded."""
         self.next_read_at: float = now
@@ -160,7 +161,8 @@ class Connection:
         if type(message) is Event and self.state is State.OPEN:  # nearly all messages are events, which change no state
             if message.counted:
                 self._count_received(size, now)
-                self.next_read_at = self._note_pace(size, now)
+                if self._paced:
+                    self.next_read_at = self._note_pace(size, now)
             elif self._pace.allows(now) and self._bytes.allows(now):
                 self._note_pace(size, now)
             else:
@@ -202,7 +204,12 @@ class Connection:
 
         The client gets an allowance, at most one window, for messages that it stored while it was not connected.
         """
-        self._pace, self._spare, self._bytes = earlier._pace, earlier._spare, earlier._bytes
+        self._pace, self._spare, self._bytes, self._paced = (
+            earlier._pace,
+            earlier._spare,
+            earlier._bytes,
+            earlier._paced,
+        )
         self.next_read_at = earlier.next_read_at
         self._pace.allow(earlier._last_received_at, now, self.limits.window_frames)
         self._bytes.allow(earlier._last_received_at, now, self.limits.window_bytes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 import attrs
@@ -62,7 +61,7 @@ class Counts:
     pressed: bool = False
     """True while more than half of the window is in use."""
 
-    _unacked: deque[Outgoing] = attrs.field(factory=deque)
+    _unacked: list[Outgoing] = attrs.field(factory=list)
     _unacked_bytes: int = 0
 
     @property
@@ -122,8 +121,9 @@ class Counts:
                 f"the peer acknowledged {count} frames, but {self.acked} before, and {self.sent} were sent",
                 Code.MISCOUNT,
             )
-        for _ in range(count - self.acked):
-            self._unacked_bytes -= self._unacked.popleft().size
+        acknowledged = count - self.acked
+        self._unacked_bytes -= sum([message.size for message in self._unacked[:acknowledged]])
+        del self._unacked[:acknowledged]
         self._note_relief()
         if not self._unacked:
             self.on_empty()
@@ -139,11 +139,11 @@ class Counts:
 
     def unacked(self) -> list[Outgoing]:
         """Return the messages that a resume repeats, the oldest first."""
-        return list(self._unacked)[: max(0, len(self._unacked) - self.withheld)]
+        return self._unacked[: max(0, len(self._unacked) - self.withheld)]
 
     def newest(self, count: int) -> list[Outgoing]:
         """Return the newest `count` unacknowledged messages, the oldest first."""
-        return list(self._unacked)[max(0, len(self._unacked) - count) :]
+        return self._unacked[max(0, len(self._unacked) - count) :]
 
     def restore(self, sent: int, received: int, unacked: list[Outgoing], *, behind: bool) -> None:
         """Restore the counts and the window that another server stored."""

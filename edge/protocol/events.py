@@ -42,6 +42,13 @@ class EventType:
     rename: Rename = ""
     """The names of fields on the wire: see `event`. A vocabulary may set it: see `Vocabulary.of`."""
 
+    sign: str = attrs.field(init=False, repr=False)
+    """The first item of a frame with the event: the name, after a ``~`` if the event is not counted."""
+
+    @sign.default
+    def _find_sign(self) -> str:
+        return self.name if self.delivery == "reliable" else f"~{self.name}"
+
     def key_of(self, event: object) -> tuple[str, object]:
         """Return the key of a ``latest`` event. A later event with the same key replaces the event."""
         return self.name, getattr(event, self.key) if self.key else None

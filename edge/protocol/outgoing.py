@@ -8,12 +8,15 @@ from typing import Any
 from ..errors import MessageProblem
 from .codec import JSON, Codec, Frame, size_of
 from .events import EventType
-from .messages import Cancel, Error, Event, Message, Part, Patch, Reply, Request, is_counted, to_plain
+from .messages import Cancel, Error, Message, Part, Patch, Reply, Request, is_counted, to_plain
 from .unstructure import unstructure
 
 
 class Outgoing:
     """A message to send, with one frame per codec. All receivers share the frames.
+
+    Args:
+      plain: the array that encodes the message: see `to_plain`.
 
     Raises:
       ValueError: a value in the message can't be encoded.
@@ -43,21 +46,27 @@ class Outgoing:
 
     def __init__(
         self,
-        message: Message,
+        plain: list[Any],
         *,
+        counted: bool = False,
         volatile: bool = False,
         key: Hashable = None,
         whole: Callable[[bool], Outgoing] | None = None,
     ) -> None:
-        self.counted = is_counted(message)
+        self.counted = counted
         self.volatile = volatile
         self.key = key
         self.whole = whole
-        self._plain = to_plain(message)
+        self._plain = plain
         # Encode the JSON frame now, so that an encoding error is raised before any receiver gets the message.
-        self.text = JSON.encode(self._plain)
+        self.text = JSON.encode(plain)
         self._packed: Frame | None = None
         self.size = size_of(self.text)
+
+    @classmethod
+    def of(cls, message: Message) -> Outgoing:
+        """Make the message to send from a message of any class."""
+        return cls(to_plain(message), counted=is_counted(message))
 
     def __repr__(self) -> str:
         return f"<outgoing {self.name}>"
@@ -88,12 +97,12 @@ def outgoing_event(event: Any, kind: EventType) -> Outgoing:
       TypeError: a value does not have the type of its field.
       ValueError: a value can't be encoded.
     """
-    message = Event(kind.name, unstructure(event, kind.cls, kind.rename), kind.delivery == "reliable")
-    if message.counted:
-        return Outgoing(message)
+    plain = [kind.sign, unstructure(event, kind.cls, kind.rename)]
+    if kind.delivery == "reliable":
+        return Outgoing(plain, counted=True)
     if kind.delivery == "volatile":
-        return Outgoing(message, volatile=True)
-    return Outgoing(message, key=kind.key_of(event))
+        return Outgoing(plain, volatile=True)
+    return Outgoing(plain, key=kind.key_of(event))
 
 
 def outgoing_patch(name: str, body: list[Any], whole: Callable[[bool], Outgoing], *, more: bool = False) -> Outgoing:
@@ -103,32 +112,32 @@ def outgoing_patch(name: str, body: list[Any], whole: Callable[[bool], Outgoing]
       body, more: see `Patch`.
       whole: see `Outgoing.whole`.
     """
-    return Outgoing(Patch(name, body, more), whole=whole)
+    return Outgoing(to_plain(Patch(name, body, more)), whole=whole)
 
 
 def outgoing_request(event: Any, kind: EventType, id: int, seconds: float | None = None) -> Outgoing:
     """Make the message of a request. A request is reliable, whatever the class of the event declares."""
-    return Outgoing(Request(kind.name, unstructure(event, kind.cls, kind.rename), id, seconds))
+    return Outgoing.of(Request(kind.name, unstructure(event, kind.cls, kind.rename), id, seconds))
 
 
 def outgoing_reply(event: Any, kind: EventType, id: int) -> Outgoing:
     """Make the last answer to the request `id`."""
-    return Outgoing(Reply(kind.name, unstructure(event, kind.cls, kind.rename), id))
+    return Outgoing.of(Reply(kind.name, unstructure(event, kind.cls, kind.rename), id))
 
 
 def outgoing_end(id: int) -> Outgoing:
     """Make the message that ends the answers to the request `id` without another event."""
-    return Outgoing(Reply("", None, id))
+    return Outgoing.of(Reply("", None, id))
 
 
 def outgoing_part(event: Any, kind: EventType, id: int) -> Outgoing:
     """Make one of several answers to the request `id`."""
-    return Outgoing(Part(kind.name, unstructure(event, kind.cls, kind.rename), id))
+    return Outgoing.of(Part(kind.name, unstructure(event, kind.cls, kind.rename), id))
 
 
 def outgoing_cancel(id: int, seconds: float | None = None) -> Outgoing:
     """Make the message that cancels the request `id`, or that changes the seconds for which its sender waits."""
-    return Outgoing(Cancel(id, seconds))
+    return Outgoing.of(Cancel(id, seconds))
 
 
 def outgoing_error(
@@ -140,4 +149,4 @@ def outgoing_error(
       data: an event with details, and its type; or None.
     """
     details = None if data is None else [data[1].name, unstructure(data[0], data[1].cls, data[1].rename)]
-    return Outgoing(Error(problem, message[:300], about[:64], id, details))
+    return Outgoing.of(Error(problem, message[:300], about[:64], id, details))

@@ -22,6 +22,11 @@ class Pace:
         self._paid = 0.0
         self._free = 0
 
+    @property
+    def unlimited(self) -> bool:
+        """True if there is no limit."""
+        return self._each == 0
+
     def allow(self, since: float, now: float, most: int) -> None:
         """Allow free items for the time from `since` to `now`, in which the sender could send nothing.
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import abc
 import weakref
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -147,7 +146,7 @@ class Subscription:
     closed: bool = False
     shares: bool = False
     """True if another loop may get the same events."""
-    queue: deque[Arrival] = attrs.field(factory=deque)
+    queue: list[Arrival] = attrs.field(factory=list)
     wake_up: WakeUp = attrs.field(factory=WakeUp)
     drop_last: Callable[[], object] | None = None
     """See `Arrival.take`; None unless the loop has taken a request."""
@@ -164,28 +163,51 @@ class Subscription:
         """Refuse the queued events, except latest values, and end the loop."""
         self.closed = True
         while self.queue:
-            self.queue.popleft().refuse_unheard()
+            self.queue.pop(0).refuse_unheard()
         self.wake_up.wake()
 
-    async def receive(self, *, loop: bool = False) -> Any:
-        self.taken += 1  # counts the event that this call takes
-        if self.taken >= TOGETHER or self.taken_bytes >= TOGETHER_BYTES or self.closed:
-            self.taken = self.taken_bytes = 0
-            await trio.lowlevel.checkpoint()
-        elif self.queue:  # no other task runs between events that arrived together, so that one write sends the results
-            await trio.lowlevel.checkpoint_if_cancelled()
-        while not self.queue:
-            self.taken = self.taken_bytes = 0
-            if self.closed:
-                raise trio.EndOfChannel
-            if loop and self.drop_last is not None:
-                self.drop_last()
-                self.drop_last = None
-            await self.wake_up.wait()
-        arrival = self.queue.popleft()
-        self.taken_bytes += arrival.size
-        self.drop_last = arrival.take()
-        return self.value(arrival)
+    async def receive(self, end: Callable[[], object] | None = None) -> Any:
+        """Wait for the next event.
+
+        Args:
+          end: for a loop: ends this subscription. Called if the loop ends by an exception, because the exception's
+            traceback may refer to the listener for a long time. None for a single event.
+
+        Raises:
+          trio.EndOfChannel: the subscription is closed. In a loop, this is `StopAsyncIteration`.
+          trio.BusyResourceError: another task already waits.
+
+        *Cancellation*: no event is lost.
+        """
+        try:
+            self.taken += 1  # counts the event that this call takes
+            if self.taken >= TOGETHER or self.taken_bytes >= TOGETHER_BYTES or self.closed:
+                self.taken = self.taken_bytes = 0
+                await trio.lowlevel.checkpoint()
+            elif self.queue:  # no other task runs between events that arrived together: one write sends the results
+                await trio.lowlevel.checkpoint_if_cancelled()
+            while not self.queue:
+                self.taken = self.taken_bytes = 0
+                if self.closed:
+                    raise trio.EndOfChannel
+                if end is not None and self.drop_last is not None:
+                    self.drop_last()
+                    self.drop_last = None
+                await self.wake_up.wait()
+            arrival = self.queue.pop(0)
+            self.taken_bytes += arrival.size
+            self.drop_last = arrival.take()
+            return self.value(arrival)
+        except trio.EndOfChannel:
+            if end is None:
+                raise
+            raise StopAsyncIteration from None
+        except trio.BusyResourceError:
+            raise  # the listener belongs to another task's loop, which continues
+        except BaseException:
+            if end is not None:
+                end()
+            raise
 
 
 class Listener(Generic[E]):
@@ -201,19 +223,8 @@ class Listener(Generic[E]):
     def __aiter__(self) -> Listener[E]:
         return self
 
-    async def __anext__(self) -> E:
-        try:
-            event: E = await self._subscription.receive(loop=True)
-            return event
-        except trio.EndOfChannel:
-            raise StopAsyncIteration from None
-        except trio.BusyResourceError:
-            raise  # the listener belongs to another task's loop, which continues
-        except BaseException:
-            # The loop has ended. The subscription ends now, because the exception's traceback may refer to the listener
-            # for a long time.
-            self._end()
-            raise
+    def __anext__(self) -> Coroutine[Any, Any, E]:
+        return self._subscription.receive(self._end)
 
     async def receive(self) -> E:
         """Wait for the next event. Each call is a cancellation point, but other tasks may run only every 16 events.

@@ -77,7 +77,8 @@ class PlayerRuntime(Member):
         self._left_at: float | None = None
         self._space: trio.Event | None = None
         """Set when the inbox may have space again; None if no task waits for space."""
-        self._started = trio.Event()
+        self._started: trio.Event | None = None
+        """Set when the task of `Room.player` begins or the player leaves; None if no task waits for it."""
         self.requests: RequestTracker = RequestTracker(
             self._tell,
             room.kind.receives,
@@ -147,13 +148,23 @@ class PlayerRuntime(Member):
 
         *Cancellation*: nothing is lost.
         """
+        if self._early_until < math.inf or self.left:  # `start` sets the time
+            await trio.lowlevel.checkpoint()
+            return
+        if self._started is None:
+            self._started = trio.Event()
         await self._started.wait()
 
     def start(self) -> None:
         """Record that the task of `Room.player` begins now."""
         self.room.ledger.start(self)
         self._early_until = trio.current_time() + EARLY_SECONDS
-        self._started.set()
+        self._note_started()
+
+    def _note_started(self) -> None:
+        if self._started is not None:
+            self._started.set()
+            self._started = None
 
     def forget_latest(self) -> None:
         """Delete the latest values of the client."""
@@ -176,7 +187,7 @@ class PlayerRuntime(Member):
         self._end_early()
         self.requests.close(lambda: Gone(self.name))
         self.recheck_space()
-        self._started.set()
+        self._note_started()
         self.room.ledger.remove(self)
         return True
 
@@ -248,7 +259,10 @@ class PlayerRuntime(Member):
         full inbox then refuses such events as ``busy``. The value is also True once the player has left, because later
         messages are dropped.
         """
-        slowed = self.room.strained and self._slowed  # `strained` first: this runs for each frame, and is usually empty
+        strained = self.room.strained
+        if not (self._waiting or strained):  # nearly always, and this runs for each frame
+            return True
+        slowed = strained and self._slowed
         return not (self._full or slowed) or self.requests.asking or self.seat.pressed or self.left
 
     @property
@@ -285,7 +299,7 @@ class PlayerRuntime(Member):
         if self.room.journal is not None:
             self.room.journal.mark_changed(self)
         match message:
-            case messages.Event() | messages.Request():
+            case messages.Event() | messages.Request():  # the first case, because nearly all messages are events
                 event = self.requests.read_event(message)
                 if event is not None:
                     self._route(event, message)
@@ -318,6 +332,9 @@ class PlayerRuntime(Member):
         if stored:
             self._latest.put(kind.key_of(event), event, message.size)
             self.room.counters.received += 1
+            if not (message.too_fast or self.listeners or self.room.listeners):  # usually, only `latest` reads it
+                self._too_fast = False
+                return
         arrival = PlayerArrival(self, event, message, stored, message.size)
         if message.too_fast:
             if not self._too_fast:  # only the first of a series is answered, because many errors would be a flood, too

@@ -18,7 +18,7 @@ class PendingConnection:
 
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """The cancel scope in which the server waits for the request or the hello."""
-    why: Refused = attrs.field(factory=lambda: Refused("the server is shutting down", Code.DRAINING))
+    _why: Refused | None = None
     turned_away: bool = False
     """True once `turn_away` was called."""
     may_ask: bool = False
@@ -27,5 +27,10 @@ class PendingConnection:
 
     def turn_away(self, why: Refused | None = None) -> None:
         """Stop waiting for the request or the hello. By default, the reason is that the server is shutting down."""
-        self.why, self.turned_away = why or self.why, True
+        self._why, self.turned_away = why or self._why, True
         self.scope.cancel(str(self.why))
+
+    @property
+    def why(self) -> Refused:
+        """The reason why the server no longer waits."""
+        return self._why or Refused("the server is shutting down", Code.DRAINING)

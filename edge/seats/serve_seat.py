@@ -109,8 +109,7 @@ async def serve_seat(
             closed = True
             return
         session = session or _keyless(hello)
-        with waiting() as wait:
-            options = await _wait_admission(hello, session, room, transport, connection, wait)
+        options = await _wait_admission(hello, session, room, transport, connection, waiting)
         seat = take_seat(hello, session, connection, outbox, room, options)
         ended = Ended(outbox.cancel_code, ended.reason, by_peer=False)
         ended = await _serve_attached(seat, room, transport, connection, outbox, scheduler, bulk)
@@ -214,7 +213,7 @@ async def _wait_admission(
     room: RoomRuntime,
     transport: Transport,
     connection: Connection,
-    wait: PendingConnection,
+    waiting: Callable[[], AbstractContextManager[PendingConnection]],
 ) -> Any:
     """Wait until the room is set up, and has authorized the client. Take the seat afterwards, in the same step.
 
@@ -233,7 +232,7 @@ async def _wait_admission(
             options, authorized = await _authorize(hello, session, room)
             continue
         refused, gone = None, True
-        with wait.scope:
+        with waiting() as wait, wait.scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_ping, transport, connection, nursery.cancel_scope)
                 try:

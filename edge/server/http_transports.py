@@ -178,26 +178,25 @@ class HttpTransports:
         codec = codec_of(request)
         if self._site.draining:
             raise RemoteProtocolError("the server is shutting down", Code.DRAINING)
-        place = contextlib.ExitStack()
         peer = self._addresses.peer_of(request.address)
-        place.enter_context(self._limiter.connection(peer))
+        self._limiter.add_connection(peer)
         transport, waiting = ServedHttpTransport(self._site.limits), partial(self._limiter.waiting, peer)
         transport.max_bytes = self._site.limits.opening_bytes  # `serve_seat` sets this only after the first POST
 
         async def serve() -> None:
             try:
-                with place:
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(transport.watch)
-                        bulk = self._limiter.bulk_pace(peer)
-                        await self._site.serve_seat(
-                            transport, codec, *room, opener=peer, scheduler=self._scheduler, bulk=bulk, waiting=waiting
-                        )
-                        nursery.cancel_scope.cancel("the transport has ended")
-                    if not self._site.draining:
-                        with waiting() as wait, wait.scope:
-                            await trio.sleep(GAP_SECONDS)  # meanwhile the client may request the last frames again
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(transport.watch)
+                    bulk = self._limiter.bulk_pace(peer)
+                    await self._site.serve_seat(
+                        transport, codec, *room, opener=peer, scheduler=self._scheduler, bulk=bulk, waiting=waiting
+                    )
+                    nursery.cancel_scope.cancel("the transport has ended")
+                if not self._site.draining:
+                    with waiting() as wait, wait.scope:
+                        await trio.sleep(GAP_SECONDS)  # meanwhile the client may request the last frames again
             finally:
+                self._limiter.remove_connection(peer)
                 del self._served[name]
 
         self._served[name] = _Served(room, transport)

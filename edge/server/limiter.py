@@ -174,28 +174,37 @@ class ConnectionLimiter:
         else:
             waiting.turn_away()
 
-    @contextmanager
-    def connection(self, peer: str) -> Iterator[None]:
-        """Count an open connection of a peer while a block runs, and charge it to the peer's pace.
+    def add_connection(self, peer: str) -> None:
+        """Count an open connection of a peer until `remove_connection`, and charge it to the peer's pace.
 
         Raises:
           Refused: the server or the peer has too many connections, or the peer exceeds its pace.
         """
         self.check_pace(peer)
-        with self.place(peer) as instead:
-            if self._connections >= self._most and not (instead or _make_space(self._waiting)):
-                raise Refused("the server has reached its limit of connections", Code.CROWDED)
-            self._connections += 1
-            try:
-                yield
-            finally:
-                self._connections -= 1
+        instead = self.add_place(peer)
+        if self._connections >= self._most and not (instead or _make_space(self._waiting)):
+            self.remove_place(peer)
+            raise Refused("the server has reached its limit of connections", Code.CROWDED)
+        self._connections += 1
+
+    def remove_connection(self, peer: str) -> None:
+        """Count a connection no longer, because it has ended."""
+        self._connections -= 1
+        self.remove_place(peer)
 
     @contextmanager
-    def place(self, peer: str) -> Iterator[bool]:
-        """Count a connection of a peer, or a request that a proxy forwarded for the peer, while a block runs.
+    def place(self, peer: str) -> Iterator[None]:
+        """Count a request that a proxy forwarded for a peer while a block runs: see `add_place`."""
+        self.add_place(peer)
+        try:
+            yield
+        finally:
+            self.remove_place(peer)
 
-        Yields: true if another connection of the peer was dropped to make space.
+    def add_place(self, peer: str) -> bool:
+        """Count a connection of a peer, or a request that a proxy forwarded for the peer, until `remove_place`.
+
+        Returns: true if another connection of the peer was dropped to make space.
 
         Raises:
           Refused: the peer has too many connections.
@@ -205,10 +214,11 @@ class ConnectionLimiter:
         if crowded and not _make_space(known.waiting):
             raise self._refused(peer, "has reached the limit of connections of one address")
         known.connections += 1
-        try:
-            yield crowded
-        finally:
-            known.connections -= 1
+        return crowded
+
+    def remove_place(self, peer: str) -> None:
+        """Count a connection or a request no longer, because it has ended."""
+        self._know(peer).connections -= 1
 
     def connections(self, peer: str) -> int:
         """Return the number of connections of a peer."""

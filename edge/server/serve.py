@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
@@ -108,8 +108,8 @@ async def serve(
     async with open_server(app, bound=host) as server:
         async with trio.open_nursery() as accepting:
 
-            async def serve_one(stream: trio.abc.Stream) -> None:
-                await server.serve_connection(stream, _peer_address(stream))
+            def serve_one(stream: trio.abc.Stream) -> Awaitable[None]:
+                return server.serve_connection(stream, _peer_address(stream))
 
             for listener in listeners:
                 secured = _secured(listener, tls)
@@ -229,7 +229,7 @@ class Server:
         *Cancellation* ends the connection.
         """
         try:
-            await guarded("a connection", lambda: self._serve_connection(stream, address))
+            await guarded("a connection", partial(self._serve_connection, stream, address))
         finally:
             if isinstance(stream, trio.SocketStream):
                 stream.socket.close()
@@ -246,19 +246,25 @@ class Server:
             await trio.aclose_forcefully(stream)
 
     async def _serve_connection(self, stream: trio.abc.Stream, address: str) -> None:
-        with contextlib.ExitStack() as places:
-            try:
-                places.enter_context(self._limiter.connection(self._addresses.peer_of(address)))
-            except Refused as refused:
-                await self._tell_crowded(stream, refused)
-                return
-            upgrade = await self._serve_requests(stream, address, places)
+        peer = self._addresses.peer_of(address)
+        try:
+            self._limiter.add_connection(peer)
+        except Refused as refused:
+            await self._tell_crowded(stream, refused)
+            return
+        place = None
+        try:
+            upgrade = await self._serve_requests(stream, address)
             if upgrade is not None:  # here, so that the HTTP objects of `_serve_requests` are freed first
-                await self._serve_seat(stream, upgrade)
+                place, serving = upgrade.place, self._serve_seat(stream, upgrade)
+                del upgrade
+                await serving
+        finally:
+            if place is not None:
+                self._limiter.remove_place(place)
+            self._limiter.remove_connection(peer)
 
-    async def _serve_requests(
-        self, stream: trio.abc.Stream, address: str, places: contextlib.ExitStack
-    ) -> Upgrade | None:
+    async def _serve_requests(self, stream: trio.abc.Stream, address: str) -> Upgrade | None:
         """Answer HTTP requests until the connection ends. Return the `Upgrade` of an accepted WebSocket handshake."""
         connection, request = HttpConnection(stream, address), None
         idle, may_ask = self.site.limits.hello_seconds, False
@@ -279,11 +285,12 @@ class Server:
                 if room and upgrades:
                     accepted = self._check_upgrade(request)
                     if isinstance(accepted, str):
-                        if proxied:
-                            places.enter_context(self._limiter.place(peer))
+                        place = peer if proxied else None
+                        if place is not None:
+                            self._limiter.add_place(place)
                         key = request.headers["sec-websocket-key"]
                         granting = switching_response(key, accepted)
-                        return Upgrade(granting, connection.switch(), accepted, *room, request.address)
+                        return Upgrade(granting, connection.switch(), accepted, *room, request.address, place)
                     await connection.respond(accepted, close=True)
                     await linger(stream)
                 else:
@@ -396,8 +403,8 @@ class Server:
             return await connection.read_body(request, keep, max_bytes=max_bytes)
         raise waiting.why
 
-    async def _serve_seat(self, stream: trio.abc.Stream, upgrade: Upgrade) -> None:
-        """Serve a WebSocket connection until it ends."""
+    def _serve_seat(self, stream: trio.abc.Stream, upgrade: Upgrade) -> Awaitable[None]:
+        """Serve a WebSocket connection until it ends. Await the result at once."""
         limits = self.site.limits
         transport = ServedWebSocket(
             stream,
@@ -408,7 +415,7 @@ class Server:
             fragments=fragments_pace(limits),
         )
         peer = self._addresses.peer_of(upgrade.address)
-        await self.site.serve_seat(
+        return self.site.serve_seat(
             transport,
             SUBPROTOCOLS[upgrade.subprotocol],
             upgrade.kind,

@@ -22,6 +22,9 @@ class Upgrade:
     kind: str
     name: str
     address: str
+    place: str | None
+    """The peer whose place the connection takes until it ends, see `ConnectionLimiter.add_place`; None if a proxy has
+    not forwarded the request."""
 
 
 def agreed_subprotocol(request: Request) -> str | None:

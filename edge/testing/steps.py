@@ -194,7 +194,7 @@ class SendWrong(_ClientStep):
     body: Any
 
     def act(self, simulation: Simulation, client: Client[Any, Any], link: Link) -> None:
-        client._send(Outgoing(Event(self.name, self.body)))
+        client._send(Outgoing.of(Event(self.name, self.body)))
 
 
 @attrs.frozen

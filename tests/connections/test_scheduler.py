@@ -11,8 +11,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
-from edge.connections.driver import ConnectionDriver
 from edge.aio.timers import CANCELLED
+from edge.connections.driver import ConnectionDriver
 from edge.connections.scheduler import WriteScheduler, open_write_scheduler
 from edge.protocol.codec import JSON, Frame
 from edge.rooms.presence import PresenceKind

@@ -125,7 +125,7 @@ async def test_a_plan_that_is_none_is_refused(edge_room: Open, plan: list[Any]) 
     """An invalid plan is refused with an error, and moves no disc."""
     room = await edge_room(Alone)
     (ana,) = await room.join("ana")
-    ana._send_buffer.send(Outgoing(Event("steer", {"plan": plan}, counted=False)))  # `Steer` refuses such a plan
+    ana._send_buffer.send(Outgoing.of(Event("steer", {"plan": plan}, counted=False)))  # `Steer` refuses such a plan
     await trio.sleep(0.2)
     assert [error.problem for error in ana.errors] == ["invalid"]
     assert room.room.pilots[0].heeded == (1, 0, 0)

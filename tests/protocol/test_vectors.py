@@ -71,7 +71,7 @@ class Machine:
                 assert connection.check(now) is step["check"]
             assert [json.loads(due) for due in connection.due(now)] == step["due"]
         elif "send" in step:
-            outgoing = Outgoing(messages.from_plain(step["send"]))
+            outgoing = Outgoing.of(messages.from_plain(step["send"]))
             connection.counts.record(outgoing)
             assert json.loads(outgoing.frame(JSON)) == step["frame"]
         elif "clock" not in step:

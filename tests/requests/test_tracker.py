@@ -51,7 +51,7 @@ async def test_an_answer_that_does_not_fit_is_refused_and_the_wait_goes_on(edge_
 
         question = await ana.receive(Choose)
         ana._send(outgoing_reply(Guess("x"), event_type(Guess), 1))
-        ana._send(Outgoing(Reply("Chosen", {"option": 7}, 1)))
+        ana._send(Outgoing.of(Reply("Chosen", {"option": 7}, 1)))
         await wait_all_tasks_blocked()
         assert [(error.problem, error.about) for error in ana.errors] == [("invalid", "Guess"), ("invalid", "Chosen")]
         ana.reply(question, Chosen("a"))

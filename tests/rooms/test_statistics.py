@@ -82,8 +82,8 @@ async def test_the_tally(edge_room: EdgeRoom) -> None:
     assert counters.refused == {edge.Code.FULL: 1}
     assert counters.ended == {edge.Code.LEFT: 1, edge.Code.KICKED: 1}
     assert counters.turned_away == {"not_now": 1}
-    ana._send_buffer.send(Outgoing(Event("nonsense", {})))
-    ana._send_buffer.send(Outgoing(Event("Guess", {"word": 5})))
+    ana._send_buffer.send(Outgoing.of(Event("nonsense", {})))
+    ana._send_buffer.send(Outgoing.of(Event("Guess", {"word": 5})))
     await trio.sleep(0.1)
     assert counters.turned_away == {"not_now": 1, "unknown_event": 1, "invalid": 1}
     assert counters.received == 1

@@ -62,6 +62,37 @@ class FastPath(trio.abc.HalfCloseableStream):
       fragments: the pace of fragments and control frames; by default, the pace of `Limits`.
     """
 
+    __slots__ = (
+        "_at",
+        "_buffer",
+        "_bytes_wake_up",
+        "_closing",
+        "_discarding",
+        "_ended",
+        "_fault",
+        "_fd",
+        "_frame_wake_up",
+        "_handed",
+        "_has_handed",
+        "_next",
+        "_on_flood",
+        "_on_unusual",
+        "_own_reader",
+        "_reading",
+        "_receiver",
+        "_resume_wake_up",
+        "_socket_reader",
+        "_stream",
+        "_unusual",
+        "_unwritten",
+        "_writing",
+        "aside",
+        "last_received_at",
+        "max_bytes",
+        "peer_close",
+        "refusal",
+    )
+
     def __init__(
         self,
         stream: trio.abc.Stream,
@@ -119,7 +150,8 @@ class FastPath(trio.abc.HalfCloseableStream):
         self._resume_wake_up = WakeUp()
         self._unwritten = bytearray()
         """Bytes to write that the socket has not accepted yet."""
-        self._writing = trio.Lock()
+        self._writing: trio.Lock | None = None
+        """Held by the task that writes the queued bytes; None until a write has to wait."""
 
     @property
     def closed_by_peer(self) -> bool:
@@ -199,7 +231,7 @@ class FastPath(trio.abc.HalfCloseableStream):
 
     def read(self, now: float) -> None:
         """Read once from the socket, which is ready, unless the buffers are full. The socket reader calls this."""
-        if self._full:
+        if (self._next is not None or self._handed) and self._full:
             self._pause()  # not earlier, because the receiver usually takes the frame before more bytes arrive
             return
         try:
@@ -445,6 +477,8 @@ class FastPath(trio.abc.HalfCloseableStream):
 
         *Cancellation*: the unwritten bytes of a plain socket stay queued. Any other stream is broken.
         """
+        if self._writing is None:
+            self._writing = trio.Lock()
         async with self._writing:  # trio-websocket's pongs and the connection driver may both write
             while self._unwritten:
                 if self._fd < 0:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import select
 import selectors
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -35,8 +37,8 @@ class SocketReader:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
-        self._selector = selectors.DefaultSelector()
-        self.can_read: bool = hasattr(self._selector, "fileno")
+        self._poll: _Epoll | _Selector = _Epoll() if hasattr(select, "epoll") else _Selector()
+        self.can_read: bool = hasattr(self._poll, "fileno")
         """True if selectors have a descriptor, as epoll and kqueue do. Otherwise, each socket has a reading task."""
         self.frame_cache: FrameCache = FrameCache()
         """Converts the messages to all connections of the server into WebSocket frames."""
@@ -44,16 +46,17 @@ class SocketReader:
 
     async def run(self) -> None:
         """Read until `close` is called, shielded, so that goodbyes are read while the server is being cancelled."""
-        with self._scope, self._selector as selector:
+        poll = self._poll
+        with self._scope, contextlib.closing(poll):
             while self.can_read:
-                await trio.lowlevel.wait_readable(selector)
+                await trio.lowlevel.wait_readable(poll)
                 now = trio.current_time()
-                for key, _ in selector.select(0):
+                for connection in poll.ready():
                     try:
-                        key.data.read(now)
+                        connection.read(now)
                     except Exception as exc:  # a bug of edge must not stop the reader of all other connections
                         log.exception("data of a connection could not be read")
-                        key.data.fail(exc)
+                        connection.fail(exc)
 
     def close(self) -> None:
         """Stop reading. All connections must have ended."""
@@ -65,11 +68,55 @@ class SocketReader:
 
     def add(self, fd: int, fast_path: Readable) -> None:
         """Start to read the socket with this file descriptor."""
-        self._selector.register(fd, selectors.EVENT_READ, fast_path)
+        self._poll.add(fd, fast_path)
 
     def remove(self, fd: int) -> None:
         """Stop reading the socket with this file descriptor."""
+        self._poll.remove(fd)
+
+
+class _Epoll:
+    """The sockets of a server, in an epoll. It makes no object for each event, unlike `selectors`."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._connections: dict[int, Readable] = {}
+        self.fileno = self._epoll.fileno
+        self.close = self._epoll.close
+
+    def add(self, fd: int, connection: Readable) -> None:
+        self._epoll.register(fd, select.EPOLLIN)
+        self._connections[fd] = connection
+
+    def remove(self, fd: int) -> None:
+        del self._connections[fd]
+        with contextlib.suppress(OSError):  # the socket is closed
+            self._epoll.unregister(fd)
+
+    def ready(self) -> list[Readable]:
+        """Return the connections whose sockets are ready."""
+        connections = self._connections
+        return [connections[fd] for fd, _ in self._epoll.poll(0, len(connections) or 1)]
+
+
+class _Selector:
+    """The sockets of a server, on systems without epoll. There is a method `fileno` only with kqueue."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self.close = self._selector.close
+        if hasattr(self._selector, "fileno"):
+            self.fileno = self._selector.fileno
+
+    def add(self, fd: int, connection: Readable) -> None:
+        self._selector.register(fd, selectors.EVENT_READ, connection)
+
+    def remove(self, fd: int) -> None:
         self._selector.unregister(fd)
+
+    def ready(self) -> list[Readable]:
+        """Return the connections whose sockets are ready."""
+        return [key.data for key, _ in self._selector.select(0)]
 
 
 @asynccontextmanager
