@@ -53,7 +53,7 @@ HOMES = {
     "ormsgpack": ["protocol/codec.py"],
     "cattrs": ["protocol/structure.py", "protocol/unstructure.py"],
     "hypothesis": ["testing/schedule.py", "testing/scripts.py"],
-    "outcome": ["requests/listening.py", "testing/flaky.py", "testing/schedule.py"],
+    "outcome": ["aio/wakeup.py", "requests/listening.py", "testing/flaky.py", "testing/schedule.py"],
     "psutil": ["monitor/process.py"],
     "prometheus_client": ["monitor/metrics.py"],
     "pytest": ["testing/plugin.py", "testing/seeds.py"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import math
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -11,6 +12,8 @@ from typing import Generic, TypeVar
 import trio
 
 from .wakeup import WakeUp
+
+log: logging.Logger = logging.getLogger("edge.rooms")
 
 T = TypeVar("T")
 
@@ -86,21 +89,32 @@ class Timers(Generic[T]):
         return due
 
 
-class SharedSleep:
-    """Lets many tasks sleep, while one task, in `run`, waits for the earliest end of a sleep."""
+class SharedTasks:
+    """Two tasks that do for many others what is expensive in Trio: they sleep, and they call functions soon."""
 
     def __init__(self) -> None:
         self._timers: Timers[WakeUp] = Timers(lambda sleeper, _: sleeper.wake())
+        self._calls: list[Callable[[], object]] = []
+        self._wake_up = WakeUp()
         self._scope = trio.CancelScope(shield=True)
 
     async def run(self) -> None:
-        """Wake the sleeping tasks until `close`, shielded, so that clean-ups during a cancellation may sleep."""
+        """Run until `close`, shielded, so that clean-ups during a cancellation may sleep."""
         with self._scope:
-            await self._timers.run()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._timers.run)
+                while True:
+                    await self._wake_up.wait()
+                    calls, self._calls = self._calls, []
+                    for call in calls:
+                        try:
+                            call()
+                        except Exception:  # a bug of edge must not stop the calls of others
+                            log.exception("a bug in edge: a call raised an error")
 
     def close(self) -> None:
-        """Stop. No task may sleep any more."""
-        self._scope.cancel("no task sleeps any more")
+        """Stop both tasks. No other task may need them any more."""
+        self._scope.cancel("no task needs the shared tasks any more")
 
     async def sleep_until(self, at: float) -> None:
         """Sleep until a time on Trio's clock. The same as `trio.sleep_until`, without a cancel scope for each sleep.
@@ -116,3 +130,12 @@ class SharedSleep:
             await sleeper.wait()
         finally:
             self._timers.cancel(timer)
+
+    def call_soon(self, call: Callable[[], object]) -> None:
+        """Call a function after all tasks that are ready have run.
+
+        The same as `trio.lowlevel.TrioToken.run_sync_soon`, without the system calls that wake Trio.
+        """
+        if not self._calls:
+            self._wake_up.wake()
+        self._calls.append(call)

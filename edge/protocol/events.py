@@ -149,6 +149,12 @@ class Vocabulary:
     by_class: dict[type[Any], EventType]
     rename: Rename = ""
     """The names of fields on the wire, for the events that have no `EventType.rename` of their own."""
+    loose: frozenset[str] = attrs.field(init=False, repr=False)
+    """The names of the events whose extra fields a server ignores."""
+
+    @loose.default
+    def _find_loose(self) -> frozenset[str]:
+        return frozenset(name for name, kind in self.by_name.items() if kind.ignores_extra)
 
     @classmethod
     def of(cls, union: object, rename: Rename = "") -> Vocabulary:

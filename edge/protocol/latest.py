@@ -18,6 +18,8 @@ class LatestValues(Generic[Value]):
         `on_drop` is not called again until `dropped` is reset.
     """
 
+    __slots__ = ("_on_drop", "_stored", "dropped", "max_bytes", "max_values", "size")
+
     def __init__(self, max_values: int, max_bytes: int, on_drop: Callable[[Hashable, Value], object]) -> None:
         self.max_values = max_values
         self.max_bytes = max_bytes

@@ -159,7 +159,7 @@ class RequestTracker:
         self._on_unusable = on_unusable
         self._on_ignored = on_ignored
         self._on_dropped = on_dropped
-        self._loose = {name for name, kind in receives.by_name.items() if kind.ignores_extra}
+        self._loose = receives.loose
         """The names of events whose unknown fields are ignored, by their class or because `on_ignored` was called."""
         self._receives = receives
         self._wait_relief = wait_relief
@@ -551,7 +551,7 @@ class RequestTracker:
             if self._on_ignored is None:
                 raise
             event = structure(body, kind.cls, ignore_extra=True, rename=kind.rename)
-            self._loose.add(name)
+            self._loose |= {name}
             self._on_ignored(exc, name)
             return event
 

@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from ..aio.guard import guarded
-from ..aio.timers import SharedSleep
+from ..aio.timers import SharedTasks
 from ..codes import Code
 from ..errors import Refused
 from ..protocol.field_kinds import Rename
@@ -81,7 +81,7 @@ class Directory:
         self._crashes: dict[tuple[str, str], Crashes] = {}
         self._nursery: trio.Nursery | None = None
         self._closing = trio.Event()
-        self._sleep = SharedSleep()
+        self._shared_tasks = SharedTasks()
         self.reopen: Callable[[str, str, Opening], object] = self._reopen
         """Opens a new room after a crash. Called with the kind, the name and the opening of the crashed room."""
 
@@ -209,7 +209,7 @@ class Directory:
                 # raises for bad options, so that they open no room
                 read_options(opening.options, room.kind.join_options, room.kind.rename)
             room.counters, room.lease, room.opening = self.counters, lease or Lease(), opening
-            room.sleep_until = self._sleep.sleep_until
+            room.sleep_until, room.call_soon = self._shared_tasks.sleep_until, self._shared_tasks.call_soon
             room.open(kind, name, seed=self._seeds())
             prepare(room)
         except Refused:
@@ -254,14 +254,14 @@ class Directory:
         *Cancellation* closes every room.
         """
         async with trio.open_nursery() as background:
-            background.start_soon(self._sleep.run)
+            background.start_soon(self._shared_tasks.run)
             try:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
                     task_status.started()
                     await self._closing.wait()
             finally:
-                self._sleep.close()
+                self._shared_tasks.close()
 
     async def _live(self, kind: str, name: str, room: RoomRuntime, opening: Opening) -> None:
         try:

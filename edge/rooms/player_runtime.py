@@ -39,6 +39,8 @@ MAX_LATEST = 256
 # this many seconds after the start of the player's task.
 MAX_EARLY, EARLY_SECONDS = 32, 5.0
 
+_event_of = operator.attrgetter("event")
+
 TOO_FAST = "the connection sends events faster than its pace allows"
 
 
@@ -58,7 +60,7 @@ class PlayerRuntime(Member):
         """The cancel scope of the task that runs `Room.player`."""
         self.restored: bool = False
         """True if the player joined on another server, and this server restored the room."""
-        self.listeners: Listeners = Listeners(operator.attrgetter("event"), self._give_early)
+        self.listeners: Listeners = Listeners(_event_of, self._give_early)
         self._latest: LatestValues[Any] = LatestValues(MAX_LATEST, seat.inbox_bytes, self._note_dropped)
         """The newest ``latest`` events of the client, by event name and key."""
         self._waiting: dict[PlayerArrival, None] = {}
@@ -379,7 +381,7 @@ class PlayerRuntime(Member):
         too."""
         if self._early is not None:
             self._early = [each for each in self._early if not self.listeners.give(each, self.room.listeners)]
-            trio.lowlevel.current_trio_token().run_sync_soon(self._end_early, idempotent=True)
+            self.room.call_soon(self._end_early)
 
     def _end_early(self) -> None:
         """Give the early events to the listeners, in order, and refuse those that no listener takes."""

@@ -79,6 +79,8 @@ class RoomCore:
         """The counters, which all rooms of a directory share."""
         self.sleep_until: Callable[[float], Awaitable[object]] = trio.sleep_until
         """Sleeps until a time on Trio's clock. All rooms of a directory share a task that waits for the time."""
+        self.call_soon: Callable[[Callable[[], object]], object] = _call_soon
+        """Calls a function after all tasks that are ready have run. All rooms of a directory share a task for this."""
         self.lease: Lease = Lease()
         self.journal: Journal | None = None
         """The journal of a persistent room; None for other rooms."""
@@ -253,3 +255,7 @@ class RoomCore:
             self.journal.note_left(member)
         if self.round is not None:
             self.round.check_enough()
+
+
+def _call_soon(call: Callable[[], object]) -> None:
+    trio.lowlevel.current_trio_token().run_sync_soon(call)

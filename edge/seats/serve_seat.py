@@ -111,6 +111,7 @@ async def serve_seat(
         session = session or _keyless(hello)
         options = await _wait_admission(hello, session, room, transport, connection, waiting)
         seat = take_seat(hello, session, connection, outbox, room, options)
+        del find_room, waiting, wait, hello, frame, options  # not needed for the hours that a connection may last
         ended = Ended(outbox.cancel_code, ended.reason, by_peer=False)
         ended = await _serve_attached(seat, room, transport, connection, outbox, scheduler, bulk)
         closed = True

@@ -25,7 +25,6 @@ from ..transports.http.responses import crowded_response, error_response, refusa
 from ..transports.http.served import TransportOver
 from ..transports.http.transport import CONNECTION
 from ..transports.linger import linger
-from ..transports.websocket.framing import fragments_pace
 from ..transports.websocket.reader import SocketReader, open_socket_reader
 from ..transports.websocket.websocket import ServedWebSocket, switching_response
 from .accepting import accept_from
@@ -412,7 +411,7 @@ class Server:
             granting=upgrade.granting,
             max_bytes=limits.socket_bytes,
             socket_reader=self._socket_reader,
-            fragments=fragments_pace(limits),
+            limits=limits,
         )
         peer = self._addresses.peer_of(upgrade.address)
         return self.site.serve_seat(

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 import edge
 from edge import Code
@@ -238,6 +239,7 @@ async def test_a_room_that_closes_during_authorize(edge_room: EdgeRoom) -> None:
         nursery.start_soon(join)
         await trio.sleep(3)
         room.room.close()
+        await wait_all_tasks_blocked()
     assert cancelled == [3]
 
 

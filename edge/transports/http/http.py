@@ -7,6 +7,7 @@ so this file rejects them.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import functools
 import json
@@ -41,6 +42,8 @@ HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w\-.~!$&'()*+;=%]*)(?::\d*)?", re.AS
 VERSION = re.compile(rb"[^\r\n]* HTTP/(\d+)\.\d+\r\n")
 # RFC 9110 section 5.5: the characters that no header value may contain.
 CONTROL_CHARACTERS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+# The head of an ordinary request for a WebSocket. All other heads are read by h11 alone.
+ORDINARY_HEAD = re.compile(rb"GET /[!-~]* HTTP/1\.1\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [!-~](?:[ -~]*[!-~])?\r\n)+\r\n")
 BARE_END = re.compile(rb"[^\r]\n|\r[^\n]")
 CONTENT_LENGTH = re.compile(rb"\ncontent-length:([^\r]*)", re.IGNORECASE)
 # The number of empty lines before a request that are ignored (RFC 9112 section 2.2).
@@ -144,12 +147,16 @@ class Responder(Protocol):
     async def wait_gone(self) -> None: ...
 
 
-class _Writer:
+class _Writer(abc.ABC):
     """The base class of both sides of an HTTP connection. It writes in pieces, and each piece has a deadline."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
-        self._h11: h11.Connection
+
+    @property
+    @abc.abstractmethod
+    def _h11(self) -> h11.Connection:
+        """The state machine of the connection."""
 
     async def _send(self, *events: h11.Event) -> None:
         data = b"".join(self._h11.send(event) or b"" for event in events)
@@ -183,7 +190,17 @@ class HttpConnection(_Writer):
         self._head_end = 0
         self._ahead = b""
         self._has_discarded = False
-        self._h11 = _h11_server()
+        self._machine: h11.Connection | None = None
+        """None until a request or a response needs it: see `_read_ordinary_head`."""
+
+    @property
+    def _h11(self) -> h11.Connection:
+        if self._machine is None:
+            self._machine = _h11_server()
+            if self._head:
+                self._machine.receive_data(self._head)
+                self._machine.next_event()
+        return self._machine
 
     @property
     def reusable(self) -> bool:
@@ -211,8 +228,7 @@ class HttpConnection(_Writer):
         Raises:
           BadRequest: the request can't be served.
         """
-        if self._h11.our_state is not h11.IDLE or self._h11.their_state is not h11.IDLE:
-            self._h11 = _h11_server()
+        self._machine, self._head = None, b""
         with trio.move_on_after(idle) as scope:
             if not self._ahead:
                 self._ahead = bytes(await self.stream.receive_some())
@@ -364,10 +380,36 @@ class HttpConnection(_Writer):
         return True
 
     def _parse_head(self) -> Request:
-        _check_head(self._head[: self._head_end - 2])
+        head = self._head[: self._head_end]
+        return self._read_ordinary_head(head) or self._read_any_head(head)
+
+    def _read_ordinary_head(self, head: bytes) -> Request | None:
+        """Read an ordinary request for a WebSocket; return None for any other request.
+
+        h11 would find the same request, in four times the time. It gets the head only if another method of this object
+        needs its state, because the request is refused.
+        """
+        if not ORDINARY_HEAD.fullmatch(head):
+            return None
+        first, *lines = head[:-4].decode("ascii").split("\r\n")
+        headers: dict[str, str] = {}
+        for line in lines:
+            name, _, value = line.partition(": ")
+            headers[name.lower()] = value
+        ordinary = len(headers) == len(lines) <= MAX_HEADERS and headers.get("upgrade") == "websocket"
+        if not ordinary or "content-length" in headers or "transfer-encoding" in headers:
+            return None
+        if not headers.get("host") or not HOST.fullmatch(headers["host"]):
+            return None
+        path, _, query = first[4:-9].partition("?")
+        return Request("GET", path, query, headers, self._address, self._scheme)
+
+    def _read_any_head(self, head: bytes) -> Request:
+        self._machine = machine = _h11_server()
+        _check_head(head[:-2])
         try:
-            self._h11.receive_data(self._head)
-            event = self._h11.next_event()
+            machine.receive_data(self._head)
+            event = machine.next_event()
         except h11.RemoteProtocolError as exc:
             raise BadRequest(exc.error_status_hint, "malformed", str(exc)) from exc
         if not isinstance(event, h11.Request):
@@ -495,7 +537,11 @@ class HttpClient(_Writer):
         self.cookies: list[str] = []
         """The values of the `set-cookie` headers of the newest response."""
         self._host = host
-        self._h11 = h11.Connection(h11.CLIENT)
+        self._machine = h11.Connection(h11.CLIENT)
+
+    @property
+    def _h11(self) -> h11.Connection:
+        return self._machine
 
     @property
     def reusable(self) -> bool:

@@ -26,7 +26,6 @@ from ...aio.wakeup import WakeUp
 from ...codes import Code
 from ...protocol.codec import Frame
 from ...protocol.limits import Limits
-from ...protocol.pace import Pace
 from ..linger import LINGER_SECONDS, send_eof
 from ..transport import FrameReceiver
 from .framing import (
@@ -47,6 +46,7 @@ from .reader import SocketReader
 
 # The maximum number of bytes in one read from a connection, so that no connection delays the others.
 READ_BYTES = 64 * 1024
+LIMITS = Limits()
 
 
 class FastPath(trio.abc.HalfCloseableStream):
@@ -59,7 +59,7 @@ class FastPath(trio.abc.HalfCloseableStream):
       socket_reader: the socket reader of the server.
       on_unusual: called when there are bytes for trio-websocket.
       on_flood: called when the client sends too many fragments and control frames.
-      fragments: the pace of fragments and control frames; by default, the pace of `Limits`.
+      limits: the pace of fragments and control frames.
     """
 
     __slots__ = (
@@ -74,6 +74,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         "_frame_wake_up",
         "_handed",
         "_has_handed",
+        "_limits",
         "_next",
         "_on_flood",
         "_on_unusual",
@@ -102,7 +103,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         socket_reader: SocketReader,
         on_unusual: Callable[[], object] = lambda: None,
         on_flood: Callable[[], object] = lambda: None,
-        fragments: Pace | None = None,
+        limits: Limits = LIMITS,
     ) -> None:
         self.last_received_at: float = trio.current_time()
         """The time at which the last byte arrived, on Trio's clock."""
@@ -125,7 +126,9 @@ class FastPath(trio.abc.HalfCloseableStream):
         """The code and the reason of the peer's close frame, if the fast path has read that frame; otherwise None."""
         self._closing = False
         """True once this side sends a close frame, and only waits for the peer's close frame."""
-        self._unusual = Unusual(fragments or fragments_pace(Limits()))
+        self._limits = limits
+        self._unusual: Unusual | None = None
+        """Checks the bytes for trio-websocket; None until there are any."""
         self._buffer: bytes | bytearray = ahead
         """Received bytes. The bytes before `_at` are already delivered."""
         self._at = 0
@@ -156,7 +159,7 @@ class FastPath(trio.abc.HalfCloseableStream):
     @property
     def closed_by_peer(self) -> bool:
         """True once the peer has sent a close frame."""
-        return self._unusual.closed or self.peer_close is not None
+        return self.peer_close is not None or (self._unusual is not None and self._unusual.closed)
 
     @property
     def over(self) -> bool:
@@ -352,13 +355,19 @@ class FastPath(trio.abc.HalfCloseableStream):
 
     def _look_for_close(self, data: bytes | bytearray, now: float) -> None:
         """Drop the frames before the peer's close frame, and end reading after the close frame."""
-        refusal, _ = self._unusual.check(data, self.max_bytes, now)
-        if refusal is not None or self._unusual.at_end:
+        unusual = self._check_unusual()
+        refusal, _ = unusual.check(data, self.max_bytes, now)
+        if refusal is not None or unusual.at_end:
             self._end(None)
+
+    def _check_unusual(self) -> Unusual:
+        if self._unusual is None:
+            self._unusual = Unusual(fragments_pace(self._limits))
+        return self._unusual
 
     def _hand_over(self, data: bytes | bytearray) -> None:
         if data and self.refusal is None:
-            self.refusal, size = self._unusual.check(data, self.max_bytes, trio.current_time())
+            self.refusal, size = self._check_unusual().check(data, self.max_bytes, trio.current_time())
             if self.refusal is not None:
                 self._pause()
                 data = data[:size]

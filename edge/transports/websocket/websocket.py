@@ -20,13 +20,13 @@ from wsproto.utilities import generate_accept_token
 from ...codes import Code
 from ...errors import RemoteProtocolError
 from ...protocol.codec import Frame, size_of
-from ...protocol.pace import Pace
+from ...protocol.limits import Limits
 from ..http.http import sentence_of
 from ..http.redirects import Redirected, check_redirect
 from ..http.transport import CODE
 from ..linger import linger, send_eof
 from ..transport import FrameReceiver, Transport
-from .fast_path import FastPath
+from .fast_path import LIMITS, FastPath
 from .framing import close_frame, close_payload, cut_reason, is_close
 from .reader import SocketReader
 
@@ -202,7 +202,7 @@ class ServedWebSocket(Transport):
       granting: the response that grants the WebSocket; empty if this response is already written.
       max_bytes: the largest message that is ever read, in bytes. The attribute `max_bytes` is smaller before the hello.
       socket_reader: the socket reader of the server.
-      fragments: the pace of fragments and control frames; by default, the pace of `Limits`.
+      limits: the pace of fragments and control frames.
     """
 
     close_code: int | None
@@ -216,7 +216,7 @@ class ServedWebSocket(Transport):
         granting: bytes = b"",
         max_bytes: int,
         socket_reader: SocketReader,
-        fragments: Pace | None = None,
+        limits: Limits = LIMITS,
     ) -> None:
         self._socket_reader = socket_reader
         self._max_bytes = max_bytes
@@ -231,7 +231,7 @@ class ServedWebSocket(Transport):
             socket_reader=socket_reader,
             on_unusual=self._start_slow_path,
             on_flood=self._stop_receiving,
-            fragments=fragments,
+            limits=limits,
         )
         if granting:
             self._stream.write_soon(granting)  # before reading starts, because answers must follow this response
