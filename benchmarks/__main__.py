@@ -26,7 +26,9 @@ def measure(size: Profile, write: Write) -> None:
         title = f"Broadcast to {seats:,}: deliveries a second, one core"
         chart = report.bars(f"performance-broadcast-{seats}", title, rows, kinds)
         write(f"broadcast {seats}", report.comparison(rows, "deliveries"), chart)
-    write("broadcast alone", report.comparison(scenarios.broadcast(peers, size, 100, depth=1), "deliveries"))
+    for section, seats in (("broadcast alone", 100), ("broadcast alone 1000", 1000)):
+        write(section, report.comparison(scenarios.broadcast(peers, size, seats, depth=1), "deliveries"))
+    write("tails", report.latencies(scenarios.tails(peers, size)))
     write("states", report.delivery(scenarios.states(peers, size)))
     for section, rows in zip(("visits to a room", "visits for an echo"), scenarios.visits(peers, size), strict=True):
         write(section, report.comparison(rows, "visits"))

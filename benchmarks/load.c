@@ -1,15 +1,17 @@
 /* The load: many WebSocket clients in one thread, and what they measured, as JSON on standard output.
  *
- *   cc -O2 -o load load.c
+ *   cc -O2 -o load load.c -lm
  *   load --port 8000 --dialect edge --path /rooms/echo/%d --mode echo --rooms 1 --seats 50 --seconds 5
  *
  * One core is enough to load any of the servers here, and where it was not, `busy` says so: the share of the measured
  * time in which this process had work. A frame's latency is taken from the time it carries to when it was read; where
  * `--rate` says when to send, from when it should have been sent, so that a server which pushes back is not let off.
+ * With `--random 1`, the times are random (a Poisson process); every run has the same times.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <math.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdint.h>
@@ -43,11 +45,11 @@ typedef struct { uint64_t counts[BUCKETS], total, max; } Histogram;
 
 static struct {
     const char *host, *path;
-    int port, other, rooms, seats, depth, slow, joining, bytes;
+    int port, other, rooms, seats, depth, slow, joining, bytes, random;
     double seconds, warmup, rate;
     Dialect dialect;
     Mode mode;
-} options = {"127.0.0.1", "/", 8000, 0, 1, 1, 1, 0, 64, 100, 3, 1, 0, PLAIN, ECHO};
+} options = {"127.0.0.1", "/", 8000, 0, 1, 1, 1, 0, 64, 100, 0, 3, 1, 0, PLAIN, ECHO};
 
 static Client *clients;
 static int count, opened, joined, closed, selector;
@@ -176,7 +178,9 @@ static void say(Client *c, uint64_t at_ns) {
         memcpy(p, pad, (size_t)width), p += width;
         write_frame(c, 2, text, (size_t)(p - (unsigned char *)text));
     } else {
-        const char *shape = options.dialect == EDGE       ? "[\"say\",{\"at\":%016llu,\"text\":\"%.*s\"}]"
+        const char *shape = options.dialect == EDGE && options.mode == STATES
+                                ? "[\"~say\",{\"at\":%016llu,\"text\":\"%.*s\"}]"
+                            : options.dialect == EDGE     ? "[\"say\",{\"at\":%016llu,\"text\":\"%.*s\"}]"
                             : options.dialect == SOCKETIO ? "42[\"say\",{\"at\":%016llu,\"text\":\"%.*s\"}]"
                                                           : "{\"at\":%016llu,\"text\":\"%.*s\"}";
         int size = snprintf(text, sizeof text, shape, at + 1000000000000000ull, width, pad);
@@ -487,8 +491,8 @@ static double run(double seconds) {
     for (uint64_t now = begun; now < end; now = now_ns()) {
         double wait = (double)(end - now) / 1e9;
         if (step) {
-            for (; due <= now; due += step) {
-                Client *c = &clients[turn_of++ % (uint64_t)count];
+            for (; due <= now; due += options.random ? (uint64_t)(-log(1 - drand48()) * (double)step) : step) {
+                Client *c = &clients[(options.random ? (uint64_t)lrand48() : turn_of++) % (uint64_t)count];
                 if (c->state != JOINED) continue;
                 if (c->going > 65536) pushed_back += (uint64_t)measuring; /* the server has not read for long */
                 else say(c, due);
@@ -511,7 +515,8 @@ static void read_options(int argc, char **argv) {
     static const char *const dialects[] = {"plain", "edge", "socketio", "colyseus", NULL};
     static const char *const modes[] = {"echo", "broadcast", "states", "idle", "visits", NULL};
     static const char *const names[] = {"--host", "--path", "--port", "--rooms", "--seats", "--depth", "--slow", "--joining",
-                                        "--bytes", "--seconds", "--warmup", "--rate", "--dialect", "--mode", "--other", NULL};
+                                        "--bytes", "--seconds", "--warmup", "--rate", "--dialect", "--mode", "--other", "--random",
+                                        NULL};
     for (int i = 1; i + 1 < argc; i += 2) {
         const char *value = argv[i + 1];
         switch (choose(argv[i], names)) {
@@ -530,6 +535,7 @@ static void read_options(int argc, char **argv) {
         case 12: options.dialect = (Dialect)choose(value, dialects); break;
         case 13: options.mode = (Mode)choose(value, modes); break;
         case 14: options.other = atoi(value); break;
+        case 15: options.random = atoi(value); break;
         }
     }
 }

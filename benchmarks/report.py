@@ -107,6 +107,16 @@ def points(rows: Sequence[Point], x: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def latencies(rows: Sequence[Row]) -> str:
+    """Return a table of the latencies of all peers at the same rate, and of the CPU time that each peer uses for it."""
+    lines = ["| peer | p50 ms | p99 ms | p99.9 ms | CPU |", "|---|---:|---:|---:|---:|"]
+    for row in sorted(rows, key=lambda row: row.p99):
+        name = f"**{row.peer}**" if row is rows[0] else row.peer
+        times = " | ".join(f"{each / 1000:.2f}" for each in (row.p50, row.p99, row.p999))
+        lines.append(f"| {name} | {times} | {row.cpu:.0%} |")
+    return "\n".join(lines) + "\n"
+
+
 def bars(name: str, title: str, rows: Sequence[Row], kinds: dict[str, str]) -> Chart:
     """Return a bar chart of the peers' rates. `kinds` maps each peer to its kind, which decides the colour."""
     rows = sorted(rows, key=lambda row: -row.rate)

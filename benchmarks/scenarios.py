@@ -104,6 +104,12 @@ def states(peers: Sequence[Peer], profile: Profile) -> list[Row]:
     return compare(pair, "states", profile, mode="states", rooms=100, seats=10, rate=10)
 
 
+def tails(peers: Sequence[Peer], profile: Profile) -> list[Row]:
+    """Measure a room of fifty, in which each member sends five messages per second, at random times."""
+    those = [peer for peer in peers if peer.name in (*VISITED, COLYSEUS.name)]
+    return compare(those, "room", profile, mode="broadcast", seats=50, rate=5, random=1)
+
+
 def visits(peers: Sequence[Peer], profile: Profile) -> tuple[list[Row], list[Row]]:
     """Measure visits of twenty clients to a room (join, five messages, leave), and visits of thirty-two clients for one
     echo."""

@@ -62,10 +62,12 @@ PEERS = (
     _node("ws", "with_ws.mjs"),
     _node("Socket.IO", "with_socketio.mjs", "WHAT", dialect="socketio", path=SOCKET_IO_PATH),
     COLYSEUS,
+    Peer("Bun", "node", (str(BUILD / "bun"), str(BUILD / "with_bun.mjs"), "PORT")),
     Peer("C", "c", (str(BUILD / "limit"), "PORT")),
 )
 # The versions of Colyseus's packages must fit together, and npm does not choose them so by itself.
 NPM = {
+    "bun": "",
     "ws": "",
     "bufferutil": "",
     "socket.io": "",
@@ -84,7 +86,7 @@ def build() -> list[Peer]:
     BUILD.mkdir(parents=True, exist_ok=True)
     compiler = os.environ.get("CC", "cc")
     for source in (HERE / "load.c", HERE / "peers" / "limit.c"):
-        subprocess.run([compiler, "-O2", "-o", str(BUILD / source.stem), str(source)], check=True)
+        subprocess.run([compiler, "-O2", "-o", str(BUILD / source.stem), str(source), "-lm"], check=True)
     missing = {"node"} if shutil.which("node") is None or shutil.which("npm") is None else set()
     if not missing:
         if not all((BUILD / "node_modules" / package).exists() for package in NPM):
@@ -94,4 +96,7 @@ def build() -> list[Peer]:
             subprocess.run(["npm", "install", *quiet, "--prefix", str(BUILD), *packages], check=True)
         for script in (HERE / "peers").glob("*.mjs"):
             shutil.copy(script, BUILD)
+        (bun,) = (BUILD / "node_modules" / "@oven").glob("bun-*/bin/bun")  # npm installs the one for this machine
+        (BUILD / "bun").unlink(missing_ok=True)
+        (BUILD / "bun").symlink_to(bun)
     return [peer for peer in PEERS if peer.kind not in missing]

@@ -15,6 +15,12 @@ class Say:
     text: str
 
 
+@edge.event("say", delivery="latest")
+class Input:
+    at: int
+    text: str
+
+
 @edge.event("state", delivery="latest")
 class State:
     at: int
@@ -38,18 +44,18 @@ class Said(edge.Room[Say, Say]):
             self.broadcast(event)
 
 
-class Stated(edge.Room[Say, State]):
+class Stated(edge.Room[Input, State]):
+    """Each step of the game reads the newest input of each player, and sends the state."""
+
     seats = edge.Seats(maximum=20_000)
     hz = 30
     bytes = 260
 
     async def run(self) -> None:
         async for step in self.ticks(hz=self.hz):
+            for player in self.seats.players:
+                player.latest(Input)
             self.broadcast(State(time.monotonic_ns() // 1000, int(step.late * 1e6), "x" * self.bytes))
-
-    async def player(self, player: edge.Player[Say, State]) -> None:
-        async for _ in player:
-            pass
 
 
 class Calm(Stated):
