@@ -22,7 +22,7 @@ CONNECTIONS ?= 400000
 TLS ?=
 TLS_OPTIONS := $(if $(TLS),--tls-cert .venv/tls/cert.pem --tls-key .venv/tls/key.pem)
 
-.PHONY: demo test test-all-pythons wheel coverage bench bench-quick profile soak fuzz endure constraints audit lint types format docs client clean
+.PHONY: demo test test-all-pythons wheel coverage bench bench-quick profile instructions soak fuzz endure constraints audit lint types format docs client clean
 
 demo: $(READY)  ## Serve the examples and print the address.
 	$(if $(TLS),$(BIN)/python -m examples.certificate .venv/tls)
@@ -70,6 +70,9 @@ bench-quick: $(BENCH)  ## Compare edge with its peers for two minutes, and write
 
 profile: $(BENCH)  ## Measure the time of a message in each layer.
 	$(BIN)/python -m benchmarks profile
+
+instructions: $(BENCH)  ## Count the instructions of an event with valgrind.
+	$(BIN)/python -m benchmarks.instructions
 
 soak: $(READY)  ## Simulate HOURS (1,000) of the drawing game and of the hill with faults. This takes a day.
 	$(BIN)/edge soak examples.drawing.room:ExquisiteCorpse --hours $(HOURS) --play tests.examples.players:draw

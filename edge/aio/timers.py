@@ -132,7 +132,7 @@ class SharedTasks:
             self._timers.cancel(timer)
 
     def call_soon(self, call: Callable[[], object]) -> None:
-        """Call a function after all tasks that are ready have run.
+        """Call a function after all tasks that are ready together with the current task have run.
 
         The same as `trio.lowlevel.TrioToken.run_sync_soon`, without the system calls that wake Trio.
         """

@@ -36,13 +36,16 @@ class LatestValues(Generic[Value]):
 
     def put(self, key: Hashable, value: Value, size: int) -> None:
         """Store a value of `size` bytes, in place of the previous value of this key."""
-        if key in self._stored:
-            self._take(key)
-        self._stored[key] = value, size
+        stored = self._stored
+        previous = stored.pop(key, None)  # the new value is the newest, so its place is at the end
+        if previous is not None:
+            self.size -= previous[1]
+        stored[key] = value, size
         self.size += size
-        while len(self) > 1 and (len(self) > self.max_values or self.size > self.max_bytes):
-            oldest = next(iter(self._stored))
-            dropped = self._take(oldest)
+        while (len(stored) > self.max_values or self.size > self.max_bytes) and len(stored) > 1:
+            oldest = next(iter(stored))
+            dropped, dropped_size = stored.pop(oldest)
+            self.size -= dropped_size
             if not self.dropped:
                 self.dropped = True
                 self._on_drop(oldest, dropped)
@@ -60,8 +63,3 @@ class LatestValues(Generic[Value]):
         """Drop all values, and reset `dropped`."""
         self._stored.clear()
         self.size, self.dropped = 0, False
-
-    def _take(self, key: Hashable) -> Value:
-        value, size = self._stored.pop(key)
-        self.size -= size
-        return value

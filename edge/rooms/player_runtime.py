@@ -120,11 +120,11 @@ class PlayerRuntime(Member):
 
     def latest(self, kind: type[Any], key: Hashable) -> Any | None:
         """See `Player.latest`."""
-        self.room.kind.check_receives(kind)
-        if (known := event_type(kind)).delivery != "latest":
-            raise TypeError(
-                f"{kind.__name__} has delivery={known.delivery!r}, and only events with 'latest' are stored"
-            )
+        known = self.room.kind.receives.by_class.get(kind)
+        if known is None or known.delivery != "latest":
+            self.room.kind.check_receives(kind)
+            had = event_type(kind).delivery
+            raise TypeError(f"{kind.__name__} has delivery={had!r}, and only events with 'latest' are stored")
         return self._latest.get((known.name, key))
 
     async def ask(self, question: Any, *answers: Any) -> Any:

@@ -80,7 +80,7 @@ class RoomCore:
         self.sleep_until: Callable[[float], Awaitable[object]] = trio.sleep_until
         """Sleeps until a time on Trio's clock. All rooms of a directory share a task that waits for the time."""
         self.call_soon: Callable[[Callable[[], object]], object] = _call_soon
-        """Calls a function after all tasks that are ready have run. All rooms of a directory share a task for this."""
+        """Calls a function after all tasks that are ready have run. All rooms of a directory share a task for it."""
         self.lease: Lease = Lease()
         self.journal: Journal | None = None
         """The journal of a persistent room; None for other rooms."""

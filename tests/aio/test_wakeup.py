@@ -7,6 +7,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from edge.aio.wakeup import WakeUp
+from edge.testing import seeds
 
 
 async def test_it_wakes_who_waits_and_forgets() -> None:
@@ -43,3 +44,47 @@ async def test_one_task_at_a_time() -> None:
     with trio.move_on_after(1) as scope:
         await wake_up.wait()
     assert scope.cancelled_caught
+
+
+@seeds(50)
+async def test_a_wake_up_and_a_cancellation_at_once(edge_seed: int) -> None:
+    """A task that is cancelled and woken in one step, in either order, goes on once. Then another task may wait."""
+    wake_up, ends = WakeUp(), []
+
+    async def wait(scope: trio.CancelScope) -> None:
+        with scope:
+            await wake_up.wait()
+        ends.append(scope.cancelled_caught)
+
+    async with trio.open_nursery() as nursery:
+        for cancels_first in (True, False):
+            scope = trio.CancelScope()
+            nursery.start_soon(wait, scope)
+            await wait_all_tasks_blocked()
+            for cancels in (cancels_first, not cancels_first):
+                if cancels:
+                    scope.cancel()
+                else:
+                    wake_up.wake()
+            await wait_all_tasks_blocked()
+    assert ends == [True, False]
+
+
+async def test_a_cancelled_task_that_waits_elsewhere_is_not_woken() -> None:
+    """`wake` does not touch a task that was cancelled in `wait` and now waits for another wake-up."""
+    first, second, woken = WakeUp(), WakeUp(), []
+
+    async def wait() -> None:
+        with trio.move_on_after(1):
+            await first.wait()
+        await second.wait()
+        woken.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await trio.sleep(2)
+        first.wake()
+        await wait_all_tasks_blocked()
+        assert woken == []
+        second.wake()
+    assert woken == [2]
