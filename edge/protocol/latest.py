@@ -21,8 +21,8 @@ class LatestValues(Generic[Value]):
     __slots__ = ("_on_drop", "_stored", "dropped", "max_bytes", "max_values", "size")
 
     def __init__(self, max_values: int, max_bytes: int, on_drop: Callable[[Hashable, Value], object]) -> None:
-        self.max_values = max_values
-        self.max_bytes = max_bytes
+        self.max_values: int = max_values
+        self.max_bytes: int = max_bytes
         self.size: int = 0
         """The size of all values, in bytes."""
         self.dropped: bool = False

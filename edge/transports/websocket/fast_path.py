@@ -113,7 +113,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         self._socket_reader = socket_reader
         self._fd = stream.socket.fileno() if socket_reader.can_read and isinstance(stream, trio.SocketStream) else -1
         """The file descriptor of a plain socket that the socket reader reads; otherwise -1."""
-        self.max_bytes = max_bytes
+        self.max_bytes: int = max_bytes
         """The largest frame that is read, in bytes. The limit is lower before the hello."""
         self._on_unusual = on_unusual
         self._on_flood = on_flood

@@ -18,8 +18,8 @@ from .framing import FrameCache
 log: logging.Logger = logging.getLogger("edge.transports")
 
 
-# If at least this many sockets were ready at once, more are probably ready after the next checkpoint, so the reader does
-# not ask Trio to wait for them: that costs three times as much as a checkpoint.
+# If at least this many sockets were ready at once, more are probably ready after the next checkpoint. The reader then
+# does not ask Trio to wait for them: that costs three times as much as a checkpoint.
 BUSY = 4
 
 
