@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -42,9 +44,26 @@ class RedisServer:
         self._socket.unlink(missing_ok=True)
         self._process = self._start(self._socket)
 
-    def _start(self, socket: Path, *options: str) -> subprocess.Popen[bytes]:
+    def wait_ready(self) -> None:
+        """Block until Redis answers a ping."""
+        last = time.monotonic() + 20
+        while not self._answers():
+            assert time.monotonic() < last, f"Redis did not start: {(self._data / 'log').read_text()}"
+            time.sleep(0.01)  # Redis sends no notification when it is ready
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
+            try:
+                client.connect(str(self._socket))
+                client.sendall(b"PING\r\n")
+                return client.recv(5) == b"+PONG"
+            except OSError:
+                return False
+
+    def _start(self, path: Path, *options: str) -> subprocess.Popen[bytes]:
         self._data.mkdir(exist_ok=True)
-        of_its_own = ("--port", "0", "--unixsocket", str(socket), "--logfile", "log", "--save", "")
+        of_its_own = ("--port", "0", "--unixsocket", str(path), "--logfile", "log", "--save", "")
         return subprocess.Popen([self._executable, *of_its_own, *self._options, *options], cwd=self._data)
 
     def signal(self, number: signal.Signals) -> None:
@@ -71,16 +90,16 @@ class RedisServer:
             await redis.config_set({"port": port})
         master, self._data = self._process, self._folder / f"replica-{next(self._replicas)}"
         assert master is not None
-        socket = self._folder / "replica"
-        self._process = self._start(socket, "--replicaof", f"127.0.0.1 {port}")
-        url = f"unix://{socket}"
+        replica = self._folder / "replica"
+        self._process = self._start(replica, "--replicaof", f"127.0.0.1 {port}")
+        url = f"unix://{replica}"
         await _wait_for(url, lambda info: info["master_link_status"] == "up" and not info["aof_rewrite_in_progress"])
         async with coredis.Redis.from_url(url) as redis:
             await redis.replicaof()
         await meanwhile()
         master.kill()
         master.wait()
-        socket.rename(self._socket)
+        replica.rename(self._socket)
 
     async def lose_power(self, meanwhile: Callable[[], Awaitable[object]]) -> None:
         """Call `meanwhile`, kill Redis, and start it again without the writes of `meanwhile`, as after a power
@@ -119,10 +138,11 @@ async def _wait_for(url: str, good: Callable[[Any], bool]) -> None:
 
 @contextmanager
 def redis_server(program: Callable[[str, str], str], folder: Path, *options: str) -> Iterator[RedisServer]:
-    """Run a Redis server until the block ends."""
+    """Run a Redis server until the block ends. The server is ready when the block begins."""
     server = RedisServer(program("redis-server", GET_REDIS), folder, *options)
     server.start()
     try:
+        server.wait_ready()
         yield server
     finally:
         server.kill()
