@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--workers", type=_count, default=1, metavar="N", help="number of processes that share the port; needs --broker"
     )
-    run.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    run.add_argument("--worker", metavar="DIRECTORY", type=Path, help=argparse.SUPPRESS)
     run.add_argument("--log", choices=("text", "json"), default="text", help="format of log records (default: text)")
     run.add_argument(
         "--log-level", choices=LEVELS, default="info", help="lowest level to log (default: info; debug logs each seat)"
@@ -201,14 +201,14 @@ def _run_workers(parser: argparse.ArgumentParser, options: argparse.Namespace, s
 
     os.environ[BROKER] = options.broker  # the URL may have a password, and every local user can read arguments
 
-    def command(port: int) -> list[str]:
+    def command(port: int, directory: str) -> list[str]:
         passed = [("--host", options.host), ("--port", port), ("--drain", options.drain)]
         passed += [("--log", options.log), ("--log-level", options.log_level)]
         passed += [
             (name, file) for name, file in (("--tls-cert", options.tls_cert), ("--tls-key", options.tls_key)) if file
         ]
         arguments = [str(part) for pair in passed for part in pair]
-        return [sys.executable, "-m", "edge.cli", "run", options.app, "--worker", *arguments]
+        return [sys.executable, "-m", "edge.cli", "run", options.app, "--worker", directory, *arguments]
 
     def tell(port: int) -> None:
         shown = addresses(options.host, port, scheme)
@@ -355,11 +355,14 @@ def addresses(host: str, port: int, scheme: str) -> list[str]:
 
 
 async def _run(
-    app: App, host: str, port: int, drain_seconds: float, tls: ssl.SSLContext | None, is_worker: bool
+    app: App, host: str, port: int, drain_seconds: float, tls: ssl.SSLContext | None, workers: Path | None
 ) -> None:
     """Serve until a drain ends. SIGTERM or SIGINT starts the drain, and a second signal cuts the drain short.
 
     In a worker, the end of standard input starts the drain too.
+
+    Args:
+      workers: see `serve`. None if this process is not a worker.
     """
     drain = trio.Event()
     with open_stop_receiver() as signals:
@@ -373,7 +376,7 @@ async def _run(
                     drain_seconds=drain_seconds,
                     drain=drain,
                     tls=tls,
-                    shared_port=is_worker,
+                    workers=workers,
                     task_status=task_status,
                 )
                 nursery.cancel_scope.cancel("served")
@@ -385,7 +388,7 @@ async def _run(
                 drain.set()
 
             listeners: list[trio.SocketListener] = await nursery.start(serve_and_stop)
-            if is_worker:
+            if workers is not None:
                 nursery.start_soon(drain_with_parent)
             bound = listeners[0].socket.getsockname()[1]
             shown = addresses(host, bound, "http" if tls is None else "https")

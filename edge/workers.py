@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import trio
@@ -23,7 +24,7 @@ WAITS = (0.0, 1.0, 5.0, 15.0)
 
 
 async def run_workers(
-    count: int, host: str, port: int, command: Callable[[int], Sequence[str]], on_ready: Callable[[int], object]
+    count: int, host: str, port: int, command: Callable[[int, str], Sequence[str]], on_ready: Callable[[int], object]
 ) -> None:
     """Run worker processes until SIGTERM or SIGINT. Each of these signals is forwarded to the workers as SIGTERM.
 
@@ -31,8 +32,9 @@ async def run_workers(
 
     Args:
       count: the number of workers.
-      command: returns the command line of a worker for a port. The worker has to print one line once it serves, and to
-        drain when its standard input ends.
+      command: returns the command line of a worker for a port, and for the directory in which the workers of this port
+        find each other's sockets. The worker has to print one line once it serves, and to drain when its standard input
+        ends.
       on_ready: called with the port once all workers serve.
 
     Raises:
@@ -44,9 +46,12 @@ async def run_workers(
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    with reserve(family, kind, protocol, address) as reserved:
+    with (
+        reserve(family, kind, protocol, address) as reserved,
+        tempfile.TemporaryDirectory(prefix="edge-", ignore_cleanup_errors=True) as directory,
+    ):
         bound = reserved.getsockname()[1]
-        crew = _Crew(command(bound), count)
+        crew = _Crew(command(bound, directory), count)
         with open_stop_receiver() as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(crew.pass_on, signals)

@@ -53,6 +53,8 @@ ADOPT_SECONDS = 10.0
 SPREAD_SECONDS = 3.0
 # Seconds within which a stopping server returns its leases and leaves the broker.
 GOODBYE_SECONDS = 5.0
+# The number of seats from which a room is large: its connections are relayed instead of handed off.
+HANDOFF_SEATS = 200
 # Seconds that each of the two steps of a move may take: to flush the room's journal, and to restore the room on the
 # other server.
 MOVE_SECONDS = 2.0
@@ -224,6 +226,22 @@ class Node:
           BrokerDown: the broker can't be reached.
         """
         return self._other(await self._broker.lease(room)) if self._broker.shared else None
+
+    async def worker_for(self, kind: str, name: str) -> str | None:
+        """Return the other server to which a connection for a room should be handed off; None if there is none.
+
+        Connections to a large room are relayed, not handed off, so that several servers write its broadcasts.
+        """
+        room = f"{kind}/{name}"
+        here = self._directory.find_runtime(kind, name) is not None or room in self._claiming
+        if here or self.cut_off or not self._broker.shared:
+            return None
+        try:
+            lease = await self._broker.lease(room)
+        except BrokerDown:  # `find` reports it
+            return None
+        owner = self._other(lease)
+        return owner if lease is not None and read_room(lease.about).seated < HANDOFF_SEATS else None
 
     def _other(self, lease: RoomLease | None) -> str | None:
         return lease.server if lease is not None and lease.seconds > 0 and lease.server != self.id else None

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 
 import attrs
 import trio
@@ -31,6 +32,7 @@ from .accepting import accept_from
 from .addresses import Addresses
 from .app import App, site_of
 from .forwarded import Forwarded
+from .handoff import Handoff
 from .hosts import Hosts, is_private
 from .http_transports import HttpTransports
 from .limiter import ConnectionLimiter
@@ -73,7 +75,7 @@ async def serve(
     drain_seconds: float = 10,
     drain: trio.Event | None = None,
     tls: ssl.SSLContext | None = None,
-    shared_port: bool = False,
+    workers: Path | None = None,
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an app until `drain` is set and the drain is complete.
@@ -87,11 +89,12 @@ async def serve(
         them over to other servers. `serve` returns once all connections and rooms have ended.
       tls: a context with the server's certificate, to serve HTTPS and WSS; see `ssl.create_default_context`. `serve`
         sets its ALPN protocols to HTTP/1.1 only.
-      shared_port: true to let other processes listen on the same port.
+      workers: an empty directory, to which nobody else has access, for the sockets of the processes that share the
+        port. Give all these processes the same directory. None if no other process listens on the port.
       task_status: receives the listeners, so that ``nursery.start`` returns them.
 
     Raises:
-      OSError: another process uses the port, or `shared_port` is true on a system without SO_REUSEPORT.
+      OSError: another process uses the port, or `workers` is set on a system without SO_REUSEPORT.
       RuntimeError: the mounted app could not start.
       ssl.SSLError: `tls` is a client context.
       BrokerDown: the broker cannot be reached.
@@ -103,13 +106,16 @@ async def serve(
     if tls is not None:
         tls.set_alpn_protocols(["http/1.1"])
         tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)  # raises SSLError for a client context
-    listeners = await open_listeners(host, port, shared=shared_port)
+    listeners = await open_listeners(host, port, shared=workers is not None)
     async with open_server(app, bound=host) as server:
         async with trio.open_nursery() as accepting:
 
             def serve_one(stream: trio.abc.Stream) -> Awaitable[None]:
                 return server.serve_connection(stream, _peer_address(stream))
 
+            if workers is not None and tls is None:  # the keys of a TLS connection cannot be handed off
+                server.handoff = handoff = Handoff(workers, server.name)
+                accepting.start_soon(handoff.receive, server.take)
             for listener in listeners:
                 secured = _secured(listener, tls)
                 accepting.start_soon(accept_from, secured, server.connections, serve_one, server.serve_full)
@@ -201,6 +207,8 @@ class Server:
         self._proxy = RequestProxy(node.peer_links, node.rpc, self._http_transports.respond, connections, site.limits)
         node.share(self._proxy)
         node.rpc.answer(IS_OPEN, self._http_transports.is_open)
+        self.handoff: Handoff | None = None
+        """Hands connections off to other workers of the port; None if there are none."""
         self._turn = trio.StrictFIFOLock()
         self._told: dict[trio.CancelScope, None] = {}
         """The cancel scopes of rejected connections that are being answered, the oldest first."""
@@ -209,6 +217,15 @@ class Server:
     def any_host(self) -> bool:
         """True if the server answers for every host name."""
         return self._hosts.any
+
+    @property
+    def name(self) -> str:
+        """The name of this server in the cluster."""
+        return self._node.id
+
+    def take(self, stream: trio.SocketStream, received: bytes) -> None:
+        """Serve a connection that another worker has handed off, and the bytes that it has received."""
+        self.connections.start_soon(self.serve_connection, stream, _peer_address(stream), received)
 
     def drain(self) -> None:
         """Start a drain: close the rooms and the idle connections, and hand persistent rooms over to other servers."""
@@ -219,16 +236,17 @@ class Server:
             self.site.mount.drain()
         self._limiter.drain()
 
-    async def serve_connection(self, stream: trio.abc.Stream, address: str = "") -> None:
+    async def serve_connection(self, stream: trio.abc.Stream, address: str = "", received: bytes = b"") -> None:
         """Serve one connection until it ends, and close its stream.
 
         Args:
           address: the address of the peer; empty if unknown.
+          received: the bytes that another worker received before it handed the connection off.
 
         *Cancellation* ends the connection.
         """
         try:
-            await guarded("a connection", partial(self._serve_connection, stream, address))
+            await guarded("a connection", partial(self._serve_connection, stream, address, received))
         finally:
             if isinstance(stream, trio.SocketStream):
                 stream.socket.close()
@@ -244,16 +262,16 @@ class Server:
         finally:
             await trio.aclose_forcefully(stream)
 
-    async def _serve_connection(self, stream: trio.abc.Stream, address: str) -> None:
+    async def _serve_connection(self, stream: trio.abc.Stream, address: str, received: bytes) -> None:
         peer = self._addresses.peer_of(address)
         try:
             self._limiter.add_connection(peer)
         except Refused as refused:
-            await self._tell_crowded(stream, refused)
+            await self._tell_crowded(stream, refused, received)
             return
         place = None
         try:
-            upgrade = await self._serve_requests(stream, address)
+            upgrade = await self._serve_requests(stream, address, received)
             if upgrade is not None:  # here, so that the HTTP objects of `_serve_requests` are freed first
                 place, serving = upgrade.place, self._serve_seat(stream, upgrade)
                 del upgrade
@@ -263,9 +281,12 @@ class Server:
                 self._limiter.remove_place(place)
             self._limiter.remove_connection(peer)
 
-    async def _serve_requests(self, stream: trio.abc.Stream, address: str) -> Upgrade | None:
-        """Answer HTTP requests until the connection ends. Return the `Upgrade` of an accepted WebSocket handshake."""
-        connection, request = HttpConnection(stream, address), None
+    async def _serve_requests(self, stream: trio.abc.Stream, address: str, received: bytes) -> Upgrade | None:
+        """Answer HTTP requests until the connection ends or is handed off.
+
+        Returns: an accepted WebSocket handshake; None if there was none, or if its connection was handed off.
+        """
+        connection, request = HttpConnection(stream, address, received), None
         idle, may_ask = self.site.limits.hello_seconds, False
         try:
             while request := await self._next_request(connection, address, idle, may_ask=may_ask):
@@ -284,6 +305,9 @@ class Server:
                 if room and upgrades:
                     accepted = self._check_upgrade(request)
                     if isinstance(accepted, str):
+                        # a connection is handed off only once, so that it cannot circle between two workers
+                        if self.handoff is not None and not received and await self._hand_off(connection, room):
+                            return None
                         place = peer if proxied else None
                         if place is not None:
                             self._limiter.add_place(place)
@@ -309,6 +333,15 @@ class Server:
         except trio.BrokenResourceError:
             pass  # the peer has disconnected, and no response can reach it
         return None
+
+    async def _hand_off(self, connection: HttpConnection, room: tuple[str, str]) -> bool:
+        """Hand a connection off to the worker that has its room. Return False if it has to be served here."""
+        owner = await self._node.worker_for(*room)
+        if owner is None:
+            return False
+        assert self.handoff is not None
+        assert isinstance(connection.stream, trio.SocketStream)  # `serve` hands nothing off if it has TLS
+        return await self.handoff.send(connection.stream, connection.received, owner)
 
     async def _serve_request(
         self, connection: HttpConnection, request: Request, room: tuple[str, str] | None, peer: str
@@ -425,7 +458,9 @@ class Server:
             waiting=partial(self._limiter.waiting, peer),
         )
 
-    async def _tell_crowded(self, stream: trio.abc.Stream, refused: Refused, *, seconds: float = TOLD_SECONDS) -> None:
+    async def _tell_crowded(
+        self, stream: trio.abc.Stream, refused: Refused, received: bytes = b"", *, seconds: float = TOLD_SECONDS
+    ) -> None:
         """Reject the first request of a connection for which there is no space, unless the request is for `LIVE`."""
         if len(self._told) >= self._limiter.max_told:
             first = next(iter(self._told))
@@ -434,7 +469,7 @@ class Server:
         with trio.move_on_after(seconds) as scope, contextlib.suppress(BadRequest, trio.BrokenResourceError):
             self._told[scope] = None
             try:
-                connection = HttpConnection(stream)
+                connection = HttpConnection(stream, received=received)
                 request = await connection.next_request(idle=seconds, seconds=seconds)
                 if request is not None and request.path == LIVE:
                     await _answer_last(connection, await self.site.respond(request))

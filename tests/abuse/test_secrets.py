@@ -182,9 +182,11 @@ def test_workers_are_not_told_by_arguments(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv(edge.cli.BROKER, "")  # set the variable, so that monkeypatch restores its value at the end
     commands: list[Sequence[str]] = []
 
-    async def run_workers(count: int, host: str, port: int, command: Callable[[int], Sequence[str]], _: object) -> None:
+    async def run_workers(
+        count: int, host: str, port: int, command: Callable[[int, str], Sequence[str]], _: object
+    ) -> None:
         await trio.lowlevel.checkpoint()
-        commands.append(command(port))
+        commands.append(command(port, "directory"))
 
     monkeypatch.setattr("edge.cli.run_workers", run_workers)
     url = f"redis://user:{QUOTED}@localhost:1/0"

@@ -1,0 +1,214 @@
+"""The handoff of connections between two servers on real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+import edge
+from edge.cluster.broker.memory import MemoryBroker
+from edge.cluster.node import Node
+from edge.server.app import site_of
+from edge.server.limiter import AddressLimits
+from edge.server.serve import serve
+from edge.testing.flaky import FlakyBroker
+from tests.abuse.town import frame
+from tests.small_rooms import Said, Say
+
+pytestmark = pytest.mark.real_time
+
+TEXT = "t" * 500
+HANDSHAKE = (
+    b"GET /rooms/chat/one HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Protocol: edge.1.json\r\n\r\n"
+)
+
+
+class Chat(edge.Room[Say, Said]):
+    """A room that sends what a player says to all players."""
+
+    seats = edge.Seats(minimum=1, maximum=20, grace=5)
+
+    async def player(self, player: edge.Player[Say, Said]) -> None:
+        async for event in player:
+            self.broadcast(Said(event.text))
+
+
+@attrs.frozen
+class Worker:
+    """One of the servers. It has a port of its own, so that a test can choose the server of a connection."""
+
+    port: int
+    app: edge.App
+
+    @property
+    def node(self) -> Node:
+        """The node of this server."""
+        node = site_of(self.app).node
+        assert node is not None
+        return node
+
+    @property
+    def seated(self) -> int:
+        """The number of seats in this server's rooms."""
+        return sum(len(room.ledger) for room in self.app.directory.runtimes)
+
+    def join(self, **options: Any) -> Any:
+        """Join the room through this server."""
+        return edge.join(f"ws://127.0.0.1:{self.port}/rooms/chat/one", sends=Say, receives=Said, **options)
+
+
+def sockets(directory: Path) -> list[Path]:
+    """Return the sockets of the servers that take connections."""
+    return [*directory.iterdir()]
+
+
+@asynccontextmanager
+async def open_workers(directory: Path, **limits: Any) -> AsyncIterator[tuple[Worker, Worker]]:
+    """Run two servers that share a broker and a directory for their sockets."""
+    shared = MemoryBroker()
+    async with trio.open_nursery() as asking, trio.open_nursery() as nursery:
+        workers = []
+        for _ in range(2):
+            app = edge.App(
+                {"chat": Chat},
+                cluster=edge.Cluster(FlakyBroker(shared, asking)),
+                sessions=edge.Sessions(keys=edge.Keys("the secret of these tests")),
+                address_limits=AddressLimits(**limits),
+            )
+            (listener,) = await nursery.start(partial(serve, app, port=0, workers=directory))
+            workers.append(Worker(listener.socket.getsockname()[1], app))
+        while len(sockets(directory)) < len(workers):
+            await trio.lowlevel.checkpoint()
+        yield workers[0], workers[1]
+        nursery.cancel_scope.cancel()
+    assert not sockets(directory)
+
+
+async def talk(client: Any, *others: Any) -> None:
+    """Send to the room from one client. This client and the others must receive it."""
+    for text in (TEXT, "small"):
+        client.send(Say(text))
+        assert {(await each.receive(Said)).text for each in (client, *others)} == {text}
+
+
+async def test_a_connection_is_handed_off(tmp_path: Path) -> None:
+    """A connection that lands at the wrong server is served by the room's server, and nothing is relayed."""
+    async with open_workers(tmp_path) as (one, two), one.join() as ana, one.join() as ben:
+        await talk(ana, ben)
+        async with two.join() as cyn:
+            await talk(cyn, ben)
+            assert (one.seated, two.seated, two.node.carried) == (3, 0, 0)
+
+
+@pytest.mark.parametrize("piece", [1, 60, 10_000])
+async def test_all_received_bytes_are_handed_off(tmp_path: Path, piece: int) -> None:
+    """The request and the frames that arrive with it reach the room's server, for each size of the pieces."""
+    hello, say = frame(["$hello", {"client": "a-client-of-this-test"}]), frame(["say", {"text": TEXT}])
+    async with open_workers(tmp_path) as (one, two), one.join() as ana:
+        await talk(ana)
+        async with await trio.open_tcp_stream("127.0.0.1", two.port) as stream:
+            sent = HANDSHAKE + hello + say
+            for at in range(0, len(sent), piece):
+                await stream.send_all(sent[at : at + piece])
+            assert (await ana.receive(Said)).text == TEXT
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 101 ")
+        assert two.node.carried == 0
+
+
+async def test_connections_of_a_large_room_are_relayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections to a large room stay at the server at which they land, so that it writes a part of the broadcasts."""
+    async with open_workers(tmp_path) as (one, two), one.join() as ana:
+        await talk(ana)
+        monkeypatch.setattr("edge.cluster.node.HANDOFF_SEATS", 0)
+        async with two.join() as cyn:
+            await talk(cyn, ana)
+            assert (one.seated, two.node.carried) == (2, 1)
+
+
+async def test_a_connection_is_handed_off_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If each of two servers takes the other for the room's server, a connection does not circle between them."""
+    async with open_workers(tmp_path) as (one, two):
+        for worker, other in ((one, two), (two, one)):
+
+            async def find_other(kind: str, name: str, other: str = other.node.id) -> str:
+                await trio.lowlevel.checkpoint()
+                return other
+
+            monkeypatch.setattr(worker.node, "worker_for", find_other)
+        async with one.join() as ana:
+            await talk(ana)
+            async with two.join() as ben:
+                await talk(ben, ana)
+                assert (one.seated, one.node.carried, two.seated) == (0, 1, 2)
+
+
+@pytest.mark.parametrize("fault", ["no socket", "nobody listens", "too long"])
+async def test_a_connection_that_cannot_be_handed_off_is_relayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """If the room's server takes no connections, such as one on another machine, the connection is relayed."""
+    async with open_workers(tmp_path) as (one, two), one.join() as ana:
+        await talk(ana)
+        path = tmp_path / one.node.id
+        if fault == "too long":
+            monkeypatch.setattr("edge.server.handoff.MAX_BYTES", 10)
+        else:
+            path.unlink()
+        if fault == "nobody listens":
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as closed:
+                closed.bind(str(path))
+        async with two.join() as cyn:
+            await talk(cyn, ana)
+            assert (one.seated, two.node.carried) == (2, 1)
+
+
+async def test_a_full_queue_delays_a_handoff_until_the_time_limit(tmp_path: Path) -> None:
+    """If the other worker reads nothing, connections are relayed after a time. None of them is lost."""
+    async with open_workers(tmp_path) as (one, two), one.join() as ana:
+        await talk(ana)
+        path = tmp_path / one.node.id
+        path.unlink()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stuck, socket.socket(stuck.family, stuck.type) as full:
+            stuck.bind(str(path))
+            full.setblocking(False)
+            full.connect(str(path))
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    full.send(b"x")
+            async with two.join() as cyn:
+                await talk(cyn, ana)
+                assert (one.seated, two.node.carried) == (2, 1)
+
+
+async def test_a_lost_descriptor_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A datagram whose descriptor the kernel has dropped is logged, and the next connection is taken."""
+    async with open_workers(tmp_path) as (one, two), one.join() as ana:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(HANDSHAKE, str(tmp_path / one.node.id))
+        async with two.join() as ben:
+            await talk(ana, ben)
+            assert two.node.carried == 0
+    assert "a connection of another worker is lost: Too many open files" in caplog.text
+
+
+async def test_limits_apply_to_handed_off_connections(tmp_path: Path) -> None:
+    """The server that takes a connection applies its limits to it, and refuses it if need be."""
+    async with open_workers(tmp_path, connections_each=1, proxies=()) as (one, two), one.join() as ana:
+        await talk(ana)
+        async with await trio.open_tcp_stream("127.0.0.1", two.port) as stream:
+            await stream.send_all(HANDSHAKE)
+            assert b"crowded" in await stream.receive_some()
+        async with await trio.open_tcp_stream("127.0.0.1", two.port) as stream:
+            await stream.send_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"200" in await stream.receive_some()
