@@ -45,6 +45,10 @@ PEERS = {
 }
 
 
+# Seconds after which new servers have discovered each other, and a broker in a new Redis grants claims.
+FIRST_SECONDS = 4.5
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
@@ -66,10 +70,9 @@ def process(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextmanager
 def redis() -> Iterator[str]:
-    """Run a Redis, and wait for longer than a lease, because edge's broker grants no claim earlier."""
+    """Run a Redis until the block ends."""
     port = free_port()
     with process(["redis-server", "--port", str(port), "--save", "", "--appendonly", "no"], port):
-        time.sleep(4)
         yield f"redis://127.0.0.1:{port}/0"
 
 
@@ -83,7 +86,7 @@ def servers(command: tuple[str, ...], count: int) -> Iterator[list[tuple[int, su
             port = free_port()
             filled = [part.replace("PORT", str(port)).replace("REDIS", url) for part in command]
             started.append((port, stack.enter_context(process(filled, port))))
-        time.sleep(1)  # time in which all servers discover each other
+        time.sleep(FIRST_SECONDS)
         yield started
 
 

@@ -11,13 +11,14 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 
 import attrs
 import psutil
 
 from . import report
 from .run import pinned
-from .servers import EDGE_APP, free_port, process, redis
+from .servers import EDGE_APP, FIRST_SECONDS, free_port, process, redis
 from .table import BUILD, build
 
 WORKERS = (1, 2, 4)
@@ -53,6 +54,7 @@ def measure(workers: int) -> Shared:
         port = free_port()
         filled = [part.replace("PORT", str(port)).replace("REDIS", url) for part in EDGE_APP]
         with process([*filled, "--workers", str(workers)], port) as started:
+            time.sleep(FIRST_SECONDS)
             echoes, deliveries = rate(port, "echo", "echo"), rate(port, "room", "broadcast")
             parent = psutil.Process(started.pid)
             family = [parent, *parent.children(recursive=True)]

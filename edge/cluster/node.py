@@ -53,8 +53,9 @@ ADOPT_SECONDS = 10.0
 SPREAD_SECONDS = 3.0
 # Seconds within which a stopping server returns its leases and leaves the broker.
 GOODBYE_SECONDS = 5.0
-# The number of seats from which a room is large: its connections are relayed instead of handed off.
-HANDOFF_SEATS = 200
+# The number of seats from which a room is large: its connections are relayed instead of handed off, so that several
+# servers write its broadcasts.
+LARGE_SEATS = 200
 # Seconds that each of the two steps of a move may take: to flush the room's journal, and to restore the room on the
 # other server.
 MOVE_SECONDS = 2.0
@@ -75,6 +76,11 @@ class Sharer(Protocol):
         """End everything that is shared with a server, because messages to it or from it were lost."""
 
 
+HandOff = Callable[[Frame, str], Awaitable[bool]]
+"""Hands a connection off to another server. Its arguments are the hello, which was read from the connection, and the
+name of the server. It returns False if the connection has to be served here."""
+
+
 @attrs.frozen
 class _RemoteRoom:
     """A room that another server has."""
@@ -83,8 +89,13 @@ class _RemoteRoom:
     owner: str
     kind: str
     name: str
+    is_small: Callable[[str], Awaitable[bool]]
+    hand_off: HandOff | None
 
     async def relay(self, transport: Transport, codec: Codec, hello: Frame, bulk: Pace | None) -> None:
+        can_hand_off = self.hand_off is not None and await self.is_small(f"{self.kind}/{self.name}")
+        if self.hand_off is not None and can_hand_off and await self.hand_off(hello, self.owner):
+            return
         await self.relays.relay(transport, codec, hello, self.owner, self.kind, self.name, bulk=bulk)
 
 
@@ -171,12 +182,16 @@ class Node:
         """
         return max(self.servers, key=lambda server: hashlib.sha256(f"{name} {server}".encode()).digest())
 
-    async def find(self, kind: str, name: str, opening: Opening = BY_SERVER) -> RoomRuntime | _RemoteRoom:
+    async def find(
+        self, kind: str, name: str, opening: Opening = BY_SERVER, hand_off: HandOff | None = None
+    ) -> RoomRuntime | _RemoteRoom:
         """Find a room on any server, or open it here if no server has it. It may not be set up yet.
 
         Args:
           opening: by whom and how the room is opened. A room that another server can no longer run, and that can be
             restored, is restored even with ``create="never"``.
+          hand_off: hands the connection for which the room is found off to the server that has it. Without `hand_off`,
+            the connection is relayed.
 
         Raises:
           Refused: see `Directory.open_runtime`; or the broker can't be reached (`Code.CUT_OFF`); or the client has to
@@ -197,7 +212,7 @@ class Node:
                 raise Refused(CUT_OFF, Code.CUT_OFF)
         claiming = self._claiming[room] = _Claiming()
         try:
-            return await self._claim(kind, name, opening)
+            return await self._claim(kind, name, opening, hand_off)
         except BrokerDown as exc:
             log.debug("room %s could not be claimed: %s", room, exc, extra={"room": room})
             claiming.failed = True
@@ -226,22 +241,6 @@ class Node:
           BrokerDown: the broker can't be reached.
         """
         return self._other(await self._broker.lease(room)) if self._broker.shared else None
-
-    async def worker_for(self, kind: str, name: str) -> str | None:
-        """Return the other server to which a connection for a room should be handed off; None if there is none.
-
-        Connections to a large room are relayed, not handed off, so that several servers write its broadcasts.
-        """
-        room = f"{kind}/{name}"
-        here = self._directory.find_runtime(kind, name) is not None or room in self._claiming
-        if here or self.cut_off or not self._broker.shared:
-            return None
-        try:
-            lease = await self._broker.lease(room)
-        except BrokerDown:  # `find` reports it
-            return None
-        owner = self._other(lease)
-        return owner if lease is not None and read_room(lease.about).seated < HANDOFF_SEATS else None
 
     def _other(self, lease: RoomLease | None) -> str | None:
         return lease.server if lease is not None and lease.seconds > 0 and lease.server != self.id else None
@@ -444,7 +443,9 @@ class Node:
         self.peer_links.pulse()
         self.peer_links.put(self.id, [CANARY])
 
-    async def _claim(self, kind: str, name: str, opening: Opening) -> RoomRuntime | _RemoteRoom:
+    async def _claim(
+        self, kind: str, name: str, opening: Opening, hand_off: HandOff | None
+    ) -> RoomRuntime | _RemoteRoom:
         room = f"{kind}/{name}"
         if self._broker.shared and opening.create == "never":  # a claim for a room that does not exist would be wasted
             found = await self._broker.lease(room)
@@ -458,7 +459,7 @@ class Node:
             found = await self._broker.lease(room)
             owner = self._other(found)
             if owner is not None:
-                return self._elsewhere(owner, kind, name)
+                return self._elsewhere(owner, kind, name, hand_off)
             if refused.code is not Code.FULL or found is None or not found.kept or found.seconds > 0:
                 raise
             if self._directory.full:
@@ -469,7 +470,7 @@ class Node:
             if lease is None:
                 if not claim.server:
                     raise Refused("the broker can't grant leases yet: try again later", Code.CUT_OFF)
-                return self._elsewhere(claim.server, kind, name)
+                return self._elsewhere(claim.server, kind, name, hand_off)
             if opening.create == "never" and not claim.abandoned:  # the room has ended meanwhile
                 lease.conclude()
                 lease.end()
@@ -477,8 +478,8 @@ class Node:
             return await self._open(kind, name, opening, lease, abandoned=claim.abandoned)
         return self._directory.open_runtime(kind, name, opening)
 
-    def _elsewhere(self, owner: str, kind: str, name: str) -> _RemoteRoom:
-        """Return a room of another server, to which this server relays connections.
+    def _elsewhere(self, owner: str, kind: str, name: str, hand_off: HandOff | None) -> _RemoteRoom:
+        """Return a room of another server, to which this server hands off or relays connections.
 
         Raises:
           Refused: the other server has an address. The refusal contains it, so that the client connects to it.
@@ -487,7 +488,14 @@ class Node:
         if status is not None and status.address:
             where = f"{status.address.rstrip('/')}/rooms/{kind}/{name}"
             raise Refused("the room is at another server", Code.MOVED, where)
-        return _RemoteRoom(self._relays, owner, kind, name)
+        return _RemoteRoom(self._relays, owner, kind, name, self._is_small, hand_off)
+
+    async def _is_small(self, room: str) -> bool:
+        """Return whether a room of another server has fewer than `LARGE_SEATS` seats."""
+        with contextlib.suppress(BrokerDown):
+            lease = await self._broker.lease(room)
+            return lease is None or not lease.about or read_room(lease.about).seated < LARGE_SEATS
+        return False
 
     async def _open(self, kind: str, name: str, opening: Opening, lease: Lease, *, abandoned: bool) -> RoomRuntime:
         """Open a room under a lease. Restore an abandoned room from its journal, if it has one.

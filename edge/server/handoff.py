@@ -1,8 +1,8 @@
 """The handoff of connections between the workers of one port.
 
-The kernel gives a new connection to any worker. If another worker has the room of the connection, this worker sends the
-connection's file descriptor, and the bytes that it has received, to the other worker in one datagram of a Unix socket.
-The other worker serves the connection as if it had accepted it, so nothing is relayed.
+The kernel gives a new connection to any worker. That worker upgrades the connection to a WebSocket and reads the hello.
+If another worker has the room, it gets the file descriptor of the connection, in one datagram of a Unix socket, and
+reads the hello again. So nothing has to be relayed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ log: logging.Logger = logging.getLogger("edge.server")
 
 # Seconds for which a handoff waits while the queue of the other worker is full.
 SEND_SECONDS = 1.0
-# The largest number of received bytes that are handed off. A datagram of this size fits into the default send buffers
-# of Linux.
+# The largest datagram, which fits into the default buffers of Linux.
 MAX_BYTES = 128 * 1024
 
 FD_BYTES = array.array("i").itemsize
@@ -42,22 +41,22 @@ class Handoff:
         self._directory = directory
         self._me = me
 
-    async def send(self, stream: trio.SocketStream, received: bytes, to: str) -> bool:
+    async def send(self, stream: trio.SocketStream, about: bytes, to: str) -> bool:
         """Hand a connection off to the server `to`. The caller closes its own copy of the connection.
 
         Args:
-          received: the bytes that were received from the client, and not answered.
+          about: what the other server needs to know of the connection.
 
         Returns: False if that server is not a worker of this port, is draining, or does not take the connection.
         """
-        if len(received) > MAX_BYTES:
+        if len(about) > MAX_BYTES:
             return False
         descriptors = array.array("i", [stream.socket.fileno()])
         try:
             with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as opened:
                 await opened.connect(str(self._directory / to))
                 with trio.move_on_after(SEND_SECONDS):
-                    await opened.sendmsg([received], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+                    await opened.sendmsg([about], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
                     return True
         except OSError as exc:
             if exc.errno not in (errno.ENOENT, errno.ECONNREFUSED):
@@ -68,7 +67,7 @@ class Handoff:
         """Take connections from other workers, until cancelled.
 
         Args:
-          serve: called with a connection, and with the bytes that the other worker has received.
+          serve: called with a connection, and with the argument `about` of `send`.
         """
         path = self._directory / self._me
         with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as opened:
@@ -76,12 +75,12 @@ class Handoff:
             try:
                 while True:
                     found = await opened.recvmsg(MAX_BYTES, socket.CMSG_LEN(FD_BYTES), CLOSE_ON_EXEC)
-                    received, ancillary = found[:2]
+                    about, ancillary = found[:2]
                     descriptors = array.array("i", b"".join(data[:FD_BYTES] for *_, data in ancillary))
                     if not descriptors:  # the kernel closes a descriptor for which this process has no number left
                         log.warning("a connection of another worker is lost: %s", os.strerror(errno.EMFILE))
                         continue
                     taken = trio.socket.from_stdlib_socket(socket.socket(fileno=descriptors[0]))
-                    serve(trio.SocketStream(taken), received)
+                    serve(trio.SocketStream(taken), about)
             finally:
                 path.unlink(missing_ok=True)

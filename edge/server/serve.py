@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import NoReturn
 
 import attrs
 import trio
@@ -20,7 +21,7 @@ from ..cluster.proxy import IS_OPEN, RequestProxy
 from ..codes import Code
 from ..connections.scheduler import WriteScheduler, open_write_scheduler
 from ..errors import Refused, RemoteProtocolError
-from ..protocol.codec import SUBPROTOCOLS
+from ..protocol.codec import MESSAGEPACK, SUBPROTOCOLS, Frame
 from ..transports.http.http import BadRequest, HttpConnection, Request, Response, tokens_of
 from ..transports.http.responses import crowded_response, error_response, refusal_response, transport_over_response
 from ..transports.http.served import TransportOver
@@ -113,7 +114,7 @@ async def serve(
             def serve_one(stream: trio.abc.Stream) -> Awaitable[None]:
                 return server.serve_connection(stream, _peer_address(stream))
 
-            if workers is not None and tls is None:  # the keys of a TLS connection cannot be handed off
+            if workers is not None:
                 server.handoff = handoff = Handoff(workers, server.name)
                 accepting.start_soon(handoff.receive, server.take)
             for listener in listeners:
@@ -223,9 +224,13 @@ class Server:
         """The name of this server in the cluster."""
         return self._node.id
 
-    def take(self, stream: trio.SocketStream, received: bytes) -> None:
-        """Serve a connection that another worker has handed off, and the bytes that it has received."""
-        self.connections.start_soon(self.serve_connection, stream, _peer_address(stream), received)
+    def take(self, stream: trio.SocketStream, about: bytes) -> None:
+        """Serve a connection that another worker has handed off.
+
+        Args:
+          about: what `_hand_off` has written.
+        """
+        self.connections.start_soon(self._serve, stream, partial(self._serve_handed_off, stream, about))
 
     def drain(self) -> None:
         """Start a drain: close the rooms and the idle connections, and hand persistent rooms over to other servers."""
@@ -236,17 +241,20 @@ class Server:
             self.site.mount.drain()
         self._limiter.drain()
 
-    async def serve_connection(self, stream: trio.abc.Stream, address: str = "", received: bytes = b"") -> None:
+    async def serve_connection(self, stream: trio.abc.Stream, address: str = "") -> None:
         """Serve one connection until it ends, and close its stream.
 
         Args:
           address: the address of the peer; empty if unknown.
-          received: the bytes that another worker received before it handed the connection off.
 
         *Cancellation* ends the connection.
         """
+        await self._serve(stream, partial(self._serve_connection, stream, address))
+
+    async def _serve(self, stream: trio.abc.Stream, serve: Callable[[], Awaitable[None]]) -> None:
+        """Call `serve`, log its errors, and close the stream."""
         try:
-            await guarded("a connection", partial(self._serve_connection, stream, address, received))
+            await guarded("a connection", serve)
         finally:
             if isinstance(stream, trio.SocketStream):
                 stream.socket.close()
@@ -262,16 +270,16 @@ class Server:
         finally:
             await trio.aclose_forcefully(stream)
 
-    async def _serve_connection(self, stream: trio.abc.Stream, address: str, received: bytes) -> None:
+    async def _serve_connection(self, stream: trio.abc.Stream, address: str) -> None:
         peer = self._addresses.peer_of(address)
         try:
             self._limiter.add_connection(peer)
         except Refused as refused:
-            await self._tell_crowded(stream, refused, received)
+            await self._tell_crowded(stream, refused)
             return
         place = None
         try:
-            upgrade = await self._serve_requests(stream, address, received)
+            upgrade = await self._serve_requests(stream, address)
             if upgrade is not None:  # here, so that the HTTP objects of `_serve_requests` are freed first
                 place, serving = upgrade.place, self._serve_seat(stream, upgrade)
                 del upgrade
@@ -281,12 +289,34 @@ class Server:
                 self._limiter.remove_place(place)
             self._limiter.remove_connection(peer)
 
-    async def _serve_requests(self, stream: trio.abc.Stream, address: str, received: bytes) -> Upgrade | None:
-        """Answer HTTP requests until the connection ends or is handed off.
+    async def _serve_handed_off(self, stream: trio.SocketStream, about: bytes) -> None:
+        """Serve a connection that another worker has upgraded."""
+        upgrade = Upgrade(b"", *MESSAGEPACK.decode(about))
+        peer, refused = self._addresses.peer_of(_peer_address(stream)), None
+        with contextlib.ExitStack() as held:
+            try:
+                self._limiter.add_connection(peer)
+                held.callback(self._limiter.remove_connection, peer)
+                if upgrade.place is not None:
+                    held.enter_context(self._limiter.place(upgrade.place))
+            except Refused as exc:
+                refused = exc
+            await self._serve_seat(stream, upgrade, refused)
 
-        Returns: an accepted WebSocket handshake; None if there was none, or if its connection was handed off.
-        """
-        connection, request = HttpConnection(stream, address, received), None
+    async def _hand_off(
+        self, stream: trio.SocketStream, upgrade: Upgrade, transport: ServedWebSocket, hello: Frame, to: str
+    ) -> bool:
+        """Hand a connection off to the server of its room. Return False if this server has to serve it."""
+        ahead = transport.detach(hello)
+        if ahead is None or self.handoff is None:
+            return False
+        about = MESSAGEPACK.encode([ahead, *attrs.astuple(upgrade)[2:]])
+        assert isinstance(about, bytes)
+        return await self.handoff.send(stream, about, to)
+
+    async def _serve_requests(self, stream: trio.abc.Stream, address: str) -> Upgrade | None:
+        """Answer HTTP requests until the connection ends. Return the `Upgrade` of an accepted WebSocket handshake."""
+        connection, request = HttpConnection(stream, address), None
         idle, may_ask = self.site.limits.hello_seconds, False
         try:
             while request := await self._next_request(connection, address, idle, may_ask=may_ask):
@@ -305,9 +335,6 @@ class Server:
                 if room and upgrades:
                     accepted = self._check_upgrade(request)
                     if isinstance(accepted, str):
-                        # a connection is handed off only once, so that it cannot circle between two workers
-                        if self.handoff is not None and not received and await self._hand_off(connection, room):
-                            return None
                         place = peer if proxied else None
                         if place is not None:
                             self._limiter.add_place(place)
@@ -333,15 +360,6 @@ class Server:
         except trio.BrokenResourceError:
             pass  # the peer has disconnected, and no response can reach it
         return None
-
-    async def _hand_off(self, connection: HttpConnection, room: tuple[str, str]) -> bool:
-        """Hand a connection off to the worker that has its room. Return False if it has to be served here."""
-        owner = await self._node.worker_for(*room)
-        if owner is None:
-            return False
-        assert self.handoff is not None
-        assert isinstance(connection.stream, trio.SocketStream)  # `serve` hands nothing off if it has TLS
-        return await self.handoff.send(connection.stream, connection.received, owner)
 
     async def _serve_request(
         self, connection: HttpConnection, request: Request, room: tuple[str, str] | None, peer: str
@@ -435,8 +453,12 @@ class Server:
             return await connection.read_body(request, keep, max_bytes=max_bytes)
         raise waiting.why
 
-    def _serve_seat(self, stream: trio.abc.Stream, upgrade: Upgrade) -> Awaitable[None]:
-        """Serve a WebSocket connection until it ends. Await the result at once."""
+    def _serve_seat(self, stream: trio.abc.Stream, upgrade: Upgrade, refused: Refused | None = None) -> Awaitable[None]:
+        """Serve a WebSocket connection until it ends. Await the result at once.
+
+        Args:
+          refused: the reason for which the connection gets no seat; None if it may get one.
+        """
         limits = self.site.limits
         transport = ServedWebSocket(
             stream,
@@ -447,6 +469,11 @@ class Server:
             limits=limits,
         )
         peer = self._addresses.peer_of(upgrade.address)
+        waiting = partial(self._limiter.waiting, peer) if refused is None else partial(_refuse, refused)
+        hand_off = None
+        # a connection is handed off only once, so that it cannot circle between two workers
+        if self.handoff is not None and upgrade.granting and isinstance(stream, trio.SocketStream):
+            hand_off = partial(self._hand_off, stream, attrs.evolve(upgrade, granting=b"", ahead=b""), transport)
         return self.site.serve_seat(
             transport,
             SUBPROTOCOLS[upgrade.subprotocol],
@@ -455,12 +482,11 @@ class Server:
             opener=peer,
             scheduler=self._scheduler,
             bulk=self._limiter.bulk_pace(peer),
-            waiting=partial(self._limiter.waiting, peer),
+            waiting=waiting,
+            hand_off=hand_off,
         )
 
-    async def _tell_crowded(
-        self, stream: trio.abc.Stream, refused: Refused, received: bytes = b"", *, seconds: float = TOLD_SECONDS
-    ) -> None:
+    async def _tell_crowded(self, stream: trio.abc.Stream, refused: Refused, *, seconds: float = TOLD_SECONDS) -> None:
         """Reject the first request of a connection for which there is no space, unless the request is for `LIVE`."""
         if len(self._told) >= self._limiter.max_told:
             first = next(iter(self._told))
@@ -469,7 +495,7 @@ class Server:
         with trio.move_on_after(seconds) as scope, contextlib.suppress(BadRequest, trio.BrokenResourceError):
             self._told[scope] = None
             try:
-                connection = HttpConnection(stream, received=received)
+                connection = HttpConnection(stream)
                 request = await connection.next_request(idle=seconds, seconds=seconds)
                 if request is not None and request.path == LIVE:
                     await _answer_last(connection, await self.site.respond(request))
@@ -541,6 +567,10 @@ class Server:
             refusal = refusal_response(426, Code.VERSION, f"use version {WEBSOCKET_VERSION} of WebSocket")
             return attrs.evolve(refusal, more=(*UPGRADE, ("sec-websocket-version", WEBSOCKET_VERSION)))
         return subprotocol or refusal_response(400, Code.VERSION, f"use a sub-protocol of: {', '.join(SUBPROTOCOLS)}")
+
+
+def _refuse(refused: Refused) -> NoReturn:
+    raise refused
 
 
 def _room_over_http(request: Request, room: tuple[str, str] | None) -> tuple[str, str] | None:

@@ -19,7 +19,7 @@ import trio
 
 from ..aio.options import check_option
 from ..cluster.cluster import Cluster
-from ..cluster.node import Node
+from ..cluster.node import HandOff, Node
 from ..cluster.relay import Relays
 from ..cluster.rpc import Answerer
 from ..cluster.status import ServerStatus
@@ -234,18 +234,20 @@ class Site:
         scheduler: WriteScheduler,
         bulk: Pace | None,
         waiting: Callable[[], AbstractContextManager[PendingConnection]],
+        hand_off: HandOff | None = None,
     ) -> Coroutine[Any, Any, None]:
         """Serve a connection to a room, and close the connection: see `serve_seat`.
 
         Args:
           opener: see `Directory.open`.
+          hand_off: see `Node.find`.
         """
         node = self.node
         assert node is not None
         return serve_seat(
             transport,
             codec,
-            lambda hello: node.find(kind, name, Opening(opener, hello.options, hello.create, hello.client)),
+            lambda hello: node.find(kind, name, Opening(opener, hello.options, hello.create, hello.client), hand_off),
             where=f"{kind}/{name}",
             scheduler=scheduler,
             bulk=bulk,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -50,6 +51,7 @@ class Worker:
 
     port: int
     app: edge.App
+    broker: FlakyBroker
 
     @property
     def node(self) -> Node:
@@ -74,23 +76,24 @@ def sockets(directory: Path) -> list[Path]:
 
 
 @asynccontextmanager
-async def open_workers(directory: Path, **limits: Any) -> AsyncIterator[tuple[Worker, Worker]]:
-    """Run two servers that share a broker and a directory for their sockets."""
-    shared = MemoryBroker()
+async def open_workers(directory: Path, count: int = 2, **limits: Any) -> AsyncIterator[list[Worker]]:
+    """Run servers that share a broker and a directory for their sockets."""
+    shared = MemoryBroker(lease_seconds=2)
     async with trio.open_nursery() as asking, trio.open_nursery() as nursery:
         workers = []
-        for _ in range(2):
+        for _ in range(count):
+            broker = FlakyBroker(shared, asking)
             app = edge.App(
                 {"chat": Chat},
-                cluster=edge.Cluster(FlakyBroker(shared, asking)),
+                cluster=edge.Cluster(broker),
                 sessions=edge.Sessions(keys=edge.Keys("the secret of these tests")),
                 address_limits=AddressLimits(**limits),
             )
             (listener,) = await nursery.start(partial(serve, app, port=0, workers=directory))
-            workers.append(Worker(listener.socket.getsockname()[1], app))
+            workers.append(Worker(listener.socket.getsockname()[1], app, broker))
         while len(sockets(directory)) < len(workers):
             await trio.lowlevel.checkpoint()
-        yield workers[0], workers[1]
+        yield workers
         nursery.cancel_scope.cancel()
     assert not sockets(directory)
 
@@ -113,7 +116,7 @@ async def test_a_connection_is_handed_off(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("piece", [1, 60, 10_000])
 async def test_all_received_bytes_are_handed_off(tmp_path: Path, piece: int) -> None:
-    """The request and the frames that arrive with it reach the room's server, for each size of the pieces."""
+    """The hello and the frames that arrive with it reach the room's server, for each size of the pieces."""
     hello, say = frame(["$hello", {"client": "a-client-of-this-test"}]), frame(["say", {"text": TEXT}])
     async with open_workers(tmp_path) as (one, two), one.join() as ana:
         await talk(ana)
@@ -130,27 +133,25 @@ async def test_connections_of_a_large_room_are_relayed(tmp_path: Path, monkeypat
     """Connections to a large room stay at the server at which they land, so that it writes a part of the broadcasts."""
     async with open_workers(tmp_path) as (one, two), one.join() as ana:
         await talk(ana)
-        monkeypatch.setattr("edge.cluster.node.HANDOFF_SEATS", 0)
+        lease = await two.broker.lease("chat/one")
+        while lease is None or not lease.about:  # until the first server has told the number of seats
+            await trio.sleep(0.02)
+            lease = await two.broker.lease("chat/one")
+        monkeypatch.setattr("edge.cluster.node.LARGE_SEATS", 1)
         async with two.join() as cyn:
             await talk(cyn, ana)
             assert (one.seated, two.node.carried) == (2, 1)
 
 
-async def test_a_connection_is_handed_off_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If each of two servers takes the other for the room's server, a connection does not circle between them."""
-    async with open_workers(tmp_path) as (one, two):
-        for worker, other in ((one, two), (two, one)):
-
-            async def find_other(kind: str, name: str, other: str = other.node.id) -> str:
-                await trio.lowlevel.checkpoint()
-                return other
-
-            monkeypatch.setattr(worker.node, "worker_for", find_other)
-        async with one.join() as ana:
-            await talk(ana)
-            async with two.join() as ben:
-                await talk(ben, ana)
-                assert (one.seated, one.node.carried, two.seated) == (0, 1, 2)
+async def test_a_connection_is_handed_off_only_once(tmp_path: Path) -> None:
+    """A connection does not circle between servers: if it is handed off to the wrong server, that server relays it."""
+    async with open_workers(tmp_path, 3) as (one, two, three), one.join() as ana:
+        await talk(ana)
+        (tmp_path / one.node.id).unlink()
+        os.symlink(three.node.id, tmp_path / one.node.id)
+        async with two.join() as ben:
+            await talk(ben, ana)
+            assert (one.seated, two.node.carried, three.node.carried) == (2, 0, 1)
 
 
 @pytest.mark.parametrize("fault", ["no socket", "nobody listens", "too long"])
@@ -195,7 +196,7 @@ async def test_a_lost_descriptor_is_logged(tmp_path: Path, caplog: pytest.LogCap
     """A datagram whose descriptor the kernel has dropped is logged, and the next connection is taken."""
     async with open_workers(tmp_path) as (one, two), one.join() as ana:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.sendto(HANDSHAKE, str(tmp_path / one.node.id))
+            sender.sendto(b"a connection", str(tmp_path / one.node.id))
         async with two.join() as ben:
             await talk(ana, ben)
             assert two.node.carried == 0
@@ -207,8 +208,11 @@ async def test_limits_apply_to_handed_off_connections(tmp_path: Path) -> None:
     async with open_workers(tmp_path, connections_each=1, proxies=()) as (one, two), one.join() as ana:
         await talk(ana)
         async with await trio.open_tcp_stream("127.0.0.1", two.port) as stream:
-            await stream.send_all(HANDSHAKE)
-            assert b"crowded" in await stream.receive_some()
+            await stream.send_all(HANDSHAKE + frame(["$hello", {"client": "a-client-of-this-test"}]))
+            received = b""
+            while b'"code":4005' not in received:
+                received += (data := await stream.receive_some())
+                assert data, received
         async with await trio.open_tcp_stream("127.0.0.1", two.port) as stream:
             await stream.send_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert b"200" in await stream.receive_some()

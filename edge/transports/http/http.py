@@ -179,16 +179,16 @@ class HttpConnection(_Writer):
 
     Args:
       address: the address of the peer; empty if unknown.
-      received: the bytes that were received from the stream before.
     """
 
-    def __init__(self, stream: trio.abc.Stream, address: str = "", received: bytes = b"") -> None:
+    def __init__(self, stream: trio.abc.Stream, address: str = "") -> None:
         super().__init__(stream)
         self._address = address
         self._scheme = "https" if isinstance(stream, trio.SSLStream) else "http"
         self._head = b""
+        """The head of the current request, and the bytes that were received with the head."""
         self._head_end = 0
-        self._ahead = received
+        self._ahead = b""
         self._has_discarded = False
         self._machine: h11.Connection | None = None
         """None until a request or a response needs it: see `_read_ordinary_head`."""
@@ -201,11 +201,6 @@ class HttpConnection(_Writer):
                 self._machine.receive_data(self._head)
                 self._machine.next_event()
         return self._machine
-
-    @property
-    def received(self) -> bytes:
-        """The head of the current request, and the bytes that were received with the head."""
-        return self._head
 
     @property
     def reusable(self) -> bool:

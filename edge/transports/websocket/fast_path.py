@@ -38,6 +38,7 @@ from .framing import (
     close_frame,
     close_payload,
     fragments_pace,
+    frame_of_client,
     next_frame,
     read_close,
     short_text,
@@ -222,6 +223,17 @@ class FastPath(trio.abc.HalfCloseableStream):
         if fed:
             self._frame_wake_up.wake()
         return fed
+
+    def detach(self) -> bytes | None:
+        """Stop reading, so that another process can continue. A call of `receive` or `deliver_to` resumes reading here.
+
+        Returns: the received bytes that are not delivered; None if only this process can continue.
+        """
+        if self._fd < 0 or self._unwritten or self._ended or self._has_handed or self.aside:
+            return None
+        self._pause()
+        first = b"" if self._next is None else frame_of_client(self._next)
+        return first + bytes(self._buffer[self._at :])
 
     def step_aside(self) -> None:
         """Pass all further bytes to trio-websocket, and deliver no more frames."""

@@ -75,6 +75,13 @@ def frames_of_server(frames: Sequence[Frame]) -> bytes:
     return bytes((kind, 127)) + size.to_bytes(8, "big") + payload
 
 
+def frame_of_client(frame: Frame) -> bytes:
+    """Return the bytes of a client's message, in one frame whose mask is zero."""
+    plain = frames_of_server([frame])
+    width, _ = EXTENDED.get(plain[1], (0, 0))
+    return plain[:1] + bytes((plain[1] | MASKED,)) + plain[2 : 2 + width] + bytes(4) + plain[2 + width :]
+
+
 class FrameCache:
     """Converts a server's messages to WebSocket frames. All receivers of a broadcast reuse the newest result."""
 

@@ -27,7 +27,7 @@ from ..http.transport import CODE
 from ..linger import linger, send_eof
 from ..transport import FrameReceiver, Transport
 from .fast_path import LIMITS, FastPath
-from .framing import close_frame, close_payload, cut_reason, is_close
+from .framing import close_frame, close_payload, cut_reason, frame_of_client, is_close
 from .reader import SocketReader
 
 # The codes with which trio-websocket fails a connection without sending a close frame (RFC 6455 section 7.4.1).
@@ -255,6 +255,17 @@ class ServedWebSocket(Transport):
         if self.broken or (self._stream.aside and self._is_over()):
             raise trio.BrokenResourceError
         return self._stream.send_nowait(frames)
+
+    def detach(self, received: Frame) -> bytes | None:
+        """Stop reading, so that another process can continue. A call of `receive` or `deliver_to` resumes reading here.
+
+        Args:
+          received: the only frame that was received. The other process receives it again.
+
+        Returns: the bytes with which the other process continues; None if only this process can continue.
+        """
+        ahead = self._stream.detach()
+        return None if ahead is None else frame_of_client(received) + ahead
 
     def _is_over(self) -> bool:
         return self._slow_path.closed if self._slow_path is not None else self._stream.over
