@@ -1,7 +1,7 @@
 """Measure `edge run --workers N`: ``python -m benchmarks.workers [rounds]``.
 
-All workers share one core, so the rates show what it costs that a connection and its room are in different workers. On
-as many cores as workers, the rate is up to N times as high. The command writes the results into docs/performance.md.
+All workers share one core, so the rates show what it costs to share rooms and a port. On as many cores as workers, the
+rate is up to N times as high. The command writes the results into docs/performance.md.
 """
 
 from __future__ import annotations
