@@ -63,6 +63,7 @@ bench: $(BENCH)  ## Compare edge with its peers for a quarter of an hour, and wr
 	$(BIN)/python -m benchmarks.slow
 	$(BIN)/python -m benchmarks.abuse
 	$(BIN)/python -m benchmarks.servers
+	$(BIN)/python -m benchmarks.storm
 	$(BIN)/python -m benchmarks.workers
 	$(BIN)/python -m benchmarks.renewals
 

@@ -244,6 +244,14 @@ class Crowd:
             assert seat.socket is not None
             seat.socket.close()
 
+    def lose(self) -> None:
+        """Close all sockets, without a goodbye, so that `come_back` connects all seats again."""
+        for seat in self.seats:
+            assert seat.socket is not None
+            self._selector.unregister(seat.socket)
+            seat.socket.close()
+            seat.socket, seat.welcomed, seat.due = None, False, 0.0
+
 
 def joins(rounds: int) -> tuple[float, float]:
     """Return the median seconds of a join at the server that has the room, and at another server."""

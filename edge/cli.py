@@ -219,14 +219,15 @@ def _run_workers(parser: argparse.ArgumentParser, options: argparse.Namespace, s
 
 
 def _calm_collector() -> None:
-    """Run Python's garbage collector less often.
+    """Make Python's garbage collector visit old objects less often.
 
     A full collection visits every object of every seat. While thousands of clients joined, collections took half of the
-    server's time. The command may change this setting, because its process runs nothing but the server.
+    server's time. Collections of new objects are frequent, because each of them delays all messages for as long as it
+    takes. The command may change this setting, because its process runs nothing but the server.
     """
     gc.collect()
     gc.freeze()  # imported objects are never freed, so no collection needs to visit them
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(1_000, 10, 1_000)
 
 
 def _open_more_files() -> None:

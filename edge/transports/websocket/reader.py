@@ -6,8 +6,10 @@ import contextlib
 import logging
 import select
 import selectors
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import islice
 from typing import Protocol
 
 import trio
@@ -21,6 +23,11 @@ log: logging.Logger = logging.getLogger("edge.transports")
 # If at least this many sockets were ready at once, more are probably ready after the next checkpoint. The reader then
 # does not ask Trio to wait for them: that costs three times as much as a checkpoint.
 BUSY = 4
+# The maximum number of connections that end in one round of reading. If thousands of connections break at once, their
+# tasks all run before the next round, and would delay the messages of all other connections.
+ENDING = 16
+# What epoll reports of a socket on which no more bytes arrive after those that it holds.
+ENDED = getattr(select, "EPOLLRDHUP", 0) | getattr(select, "EPOLLHUP", 0) | getattr(select, "EPOLLERR", 0)
 
 
 class Readable(Protocol):
@@ -60,13 +67,13 @@ class SocketReader:
                     await trio.lowlevel.wait_readable(poll)
                 now = trio.current_time()
                 ready = poll.ready()
-                busy = len(ready) >= BUSY
                 for connection in ready:
                     try:
                         connection.read(now)
                     except Exception as exc:  # a bug of edge must not stop the reader of all other connections
                         log.exception("data of a connection could not be read")
                         connection.fail(exc)
+                busy = len(ready) >= BUSY or (bool(poll.ending) and poll.forget_ended())
 
     def close(self) -> None:
         """Stop reading. All connections must have ended."""
@@ -91,22 +98,40 @@ class _Epoll:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._connections: dict[int, Readable] = {}
+        self.ending: deque[tuple[int, Readable]] = deque()
+        """The connections on whose sockets no more bytes will arrive. They are not in the epoll any more."""
         self.fileno = self._epoll.fileno
         self.close = self._epoll.close
 
     def add(self, fd: int, connection: Readable) -> None:
-        self._epoll.register(fd, select.EPOLLIN)
+        self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP)
         self._connections[fd] = connection
 
     def remove(self, fd: int) -> None:
         del self._connections[fd]
-        with contextlib.suppress(OSError):  # the socket is closed
+        with contextlib.suppress(OSError):  # the socket is closed, or in `ending`
             self._epoll.unregister(fd)
 
     def ready(self) -> list[Readable]:
-        """Return the connections whose sockets are ready."""
-        connections = self._connections
-        return [connections[fd] for fd, _ in self._epoll.poll(0, len(connections) or 1)]
+        """Return the connections whose sockets are ready, among them at most `ENDING` of those that end."""
+        connections, events = self._connections, self._epoll.poll(0, len(self._connections) or 1)
+        ready = [connections[fd] for fd, event in events if not event & ENDED]
+        if len(ready) < len(events):
+            for fd, event in events:
+                if event & ENDED:
+                    self._epoll.unregister(fd)
+                    self.ending.append((fd, connections[fd]))
+        if self.ending:
+            ready += [each for fd, each in islice(self.ending, ENDING) if connections.get(fd) is each]
+        return ready
+
+    def forget_ended(self) -> bool:
+        """Remove those of the connections from the last call of `ready` that have ended. Return true if any remain."""
+        for _ in range(min(len(self.ending), ENDING)):
+            fd, connection = self.ending.popleft()
+            if self._connections.get(fd) is connection:  # more bytes of it must be read
+                self.ending.append((fd, connection))
+        return bool(self.ending)
 
 
 class _Selector:
@@ -114,6 +139,7 @@ class _Selector:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
+        self.ending: tuple[()] = ()
         self.close = self._selector.close
         if hasattr(self._selector, "fileno"):
             self.fileno = self._selector.fileno
@@ -127,6 +153,10 @@ class _Selector:
     def ready(self) -> list[Readable]:
         """Return the connections whose sockets are ready."""
         return [key.data for key, _ in self._selector.select(0)]
+
+    def forget_ended(self) -> bool:
+        """Return false, because there are none."""
+        return False
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ import trio.testing
 
 from edge.transports.websocket.fast_path import FastPath
 from edge.transports.websocket.framing import frames_of_server
-from edge.transports.websocket.reader import SocketReader, open_socket_reader
+from edge.transports.websocket.reader import ENDING, SocketReader, open_socket_reader
 from tests.websockets import websocket_pair
 
 pytestmark = pytest.mark.real_time
@@ -171,3 +172,87 @@ async def test_a_connection_that_its_peer_has_closed_is_closed_without_waiting()
             assert not server.close_nowait()
             with pytest.raises(trio.ClosedResourceError):
                 server.send_nowait(["late"])
+
+
+class Noted:
+    """A connection that notes the order in which connections are read. It reads two bytes at a time.
+
+    Args:
+      number: the file descriptor of its socket; by default, a free one.
+    """
+
+    def __init__(self, name: str, order: list[str], socket_reader: SocketReader, number: int = -1) -> None:
+        self.name, self.order, self.socket_reader = name, order, socket_reader
+        self.here, self.peer = socket.socketpair()
+        if number >= 0:
+            os.dup2(self.here.fileno(), number)
+            self.here.close()
+            self.here = socket.socket(fileno=number)
+        self.here.setblocking(False)
+        self.received = b""
+        self.ended = trio.Event()
+        socket_reader.add(self.here.fileno(), self)
+
+    def read(self, now: float) -> None:
+        """Read, and note the name if this is the end."""
+        data = self.here.recv(2)
+        self.received += data
+        if not data:
+            self.order.append(self.name)
+            self.socket_reader.remove(self.here.fileno())
+            self.here.close()
+            self.ended.set()
+        elif self.name == "speaker":
+            self.order.append(self.name)
+
+    def fail(self, fault: Exception) -> None:
+        """Raise the error that `read` has raised."""
+        raise fault
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="needs epoll")
+async def test_a_thousand_ends_do_not_delay_the_others() -> None:
+    """If many connections end at once, few of them end in each round of reading, and another connection is read before
+    nearly all of them. Bytes that arrived before an end are read."""
+    order: list[str] = []
+    with trio.fail_after(30):
+        async with open_socket_reader() as socket_reader:
+            ending = [Noted(f"{number}", order, socket_reader) for number in range(1000)]
+            speaker = Noted("speaker", order, socket_reader)
+            for number, each in enumerate(ending):
+                each.peer.sendall(b"goodbye"[: number % 8])
+                each.peer.close()
+            speaker.peer.sendall(b"hello")
+            for each in ending:
+                await each.ended.wait()
+            assert order.index("speaker") <= ENDING
+            assert all(each.received == b"goodbye"[: int(each.name) % 8] for each in ending)
+            assert len(order) == 1000 + 3
+            await trio.testing.wait_all_tasks_blocked()
+            speaker.peer.close()
+            await speaker.ended.wait()
+            assert speaker.received == b"hello"
+
+
+async def test_the_number_of_an_ended_connection_is_used_again() -> None:
+    """If a connection is removed while it waits for its end to be read, another one with the same file descriptor is
+    read as usual."""
+    order: list[str] = []
+    with trio.fail_after(30):
+        async with open_socket_reader() as socket_reader:
+            ending = [Noted(f"{number}", order, socket_reader) for number in range(100)]
+            for each in ending:
+                each.peer.close()
+            await ending[0].ended.wait()
+            last = next(each for each in reversed(ending) if not each.ended.is_set())
+            number = last.here.fileno()
+            socket_reader.remove(number)
+            last.here.close()
+            other = Noted("speaker", order, socket_reader, number)
+            for each in ending:
+                if each is not last:
+                    await each.ended.wait()
+            other.peer.sendall(b"hi")
+            other.peer.close()
+            await other.ended.wait()
+            assert (other.received, last.ended.is_set()) == (b"hi", False)
