@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import trio
 
@@ -48,7 +49,7 @@ async def run_workers(
     )[0]
     with (
         reserve(family, kind, protocol, address) as reserved,
-        tempfile.TemporaryDirectory(prefix="edge-", ignore_cleanup_errors=True) as directory,
+        _open_directory() as directory,
     ):
         bound = reserved.getsockname()[1]
         crew = _Crew(command(bound, directory), count)
@@ -62,6 +63,15 @@ async def run_workers(
                     if not crew.stopping.is_set():
                         on_ready(bound)
                 nursery.cancel_scope.cancel("every worker has ended")
+
+
+def _open_directory() -> AbstractContextManager[str]:
+    """Return a context manager for the directory of the workers' sockets. Without one, the workers relay."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="edge-", ignore_cleanup_errors=True)
+    except OSError as exc:
+        print(f"edge: {exc}", file=sys.stderr, flush=True)
+        return nullcontext(os.devnull)
 
 
 class _Crew:

@@ -3,6 +3,9 @@
 The kernel gives a new connection to any worker. That worker upgrades the connection to a WebSocket and reads the hello.
 If another worker has the room, it gets the file descriptor of the connection, in one datagram of a Unix socket, and
 reads the hello again. So nothing has to be relayed.
+
+The datagram has a second descriptor: one end of a socket pair. The other worker sends one byte through it if it takes
+the connection. If it refuses, drains, dies, or has no space for descriptors, the pair closes without this byte.
 """
 
 from __future__ import annotations
@@ -10,7 +13,6 @@ from __future__ import annotations
 import array
 import errno
 import logging
-import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +26,14 @@ SEND_SECONDS = 1.0
 # The largest datagram, which fits into the default buffers of Linux.
 MAX_BYTES = 128 * 1024
 
+TAKEN = b"t"
 FD_BYTES = array.array("i").itemsize
-# The received descriptor is closed if the worker starts another program. Some systems do not have this flag.
+# The received descriptors are closed if the worker starts another program. Some systems do not have this flag.
 CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+Take = Callable[[trio.SocketStream, bytes], bool]
+"""Called with a connection, and with the argument `about` of `Handoff.send`. It returns false, and closes nothing, if
+this worker refuses the connection."""
 
 
 class Handoff:
@@ -47,40 +54,63 @@ class Handoff:
         Args:
           about: what the other server needs to know of the connection.
 
-        Returns: False if that server is not a worker of this port, is draining, or does not take the connection.
+        Returns: False if that server is not a worker of this port, or does not take the connection.
+
+        *Cancellation*: the other server may have taken the connection.
         """
         if len(about) > MAX_BYTES:
             return False
-        descriptors = array.array("i", [stream.socket.fileno()])
+        path = self._directory / to
         try:
-            with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as opened:
-                await opened.connect(str(self._directory / to))
-                with trio.move_on_after(SEND_SECONDS):
-                    await opened.sendmsg([about], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
-                    return True
+            answer, given = trio.socket.socketpair()
+            with answer:
+                with given, trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as opened:
+                    await opened.connect(str(path))
+                    descriptors = array.array("i", [stream.socket.fileno(), given.fileno()])
+                    with trio.move_on_after(SEND_SECONDS) as sending:
+                        await opened.sendmsg([about], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+                return not sending.cancelled_caught and await answer.recv(1) == TAKEN
         except OSError as exc:
-            if exc.errno not in (errno.ENOENT, errno.ECONNREFUSED):
+            if exc.errno == errno.ECONNREFUSED:  # that worker was killed
+                path.unlink(missing_ok=True)
+            elif exc.errno != errno.ENOENT:
                 log.warning("a connection could not be handed off to server %s: %s", to, exc)
         return False
 
-    async def receive(self, serve: Callable[[trio.SocketStream, bytes], object]) -> None:
+    async def receive(self, take: Take, *, task_status: trio.TaskStatus[bool] = trio.TASK_STATUS_IGNORED) -> None:
         """Take connections from other workers, until cancelled.
 
         Args:
-          serve: called with a connection, and with the argument `about` of `send`.
+          task_status: receives false if the directory cannot be used. The other workers then relay.
         """
         path = self._directory / self._me
         with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as opened:
-            await opened.bind(str(path))
             try:
+                await opened.bind(str(path))
+            except OSError as exc:
+                log.warning("connections to rooms of other workers are relayed, not handed off: %s: %s", path, exc)
+                task_status.started(False)
+                return
+            try:
+                task_status.started(True)
                 while True:
-                    found = await opened.recvmsg(MAX_BYTES, socket.CMSG_LEN(FD_BYTES), CLOSE_ON_EXEC)
-                    about, ancillary = found[:2]
-                    descriptors = array.array("i", b"".join(data[:FD_BYTES] for *_, data in ancillary))
-                    if not descriptors:  # the kernel closes a descriptor for which this process has no number left
-                        log.warning("a connection of another worker is lost: %s", os.strerror(errno.EMFILE))
-                        continue
-                    taken = trio.socket.from_stdlib_socket(socket.socket(fileno=descriptors[0]))
-                    serve(trio.SocketStream(taken), about)
+                    about, ancillary, *_ = await opened.recvmsg(MAX_BYTES, socket.CMSG_LEN(2 * FD_BYTES), CLOSE_ON_EXEC)
+                    descriptors = array.array("i", b"".join(data for *_, data in ancillary))
+                    _take(take, about, [socket.socket(fileno=descriptor) for descriptor in descriptors])
             finally:
                 path.unlink(missing_ok=True)
+
+
+def _take(take: Take, about: bytes, passed: list[socket.socket]) -> None:
+    """Take a connection, and answer the other worker."""
+    if len(passed) == 2:  # else the kernel has closed some, because this process has no numbers left for them
+        connection, answer = passed
+        connection.setblocking(False)
+        try:
+            if take(trio.SocketStream(trio.socket.from_stdlib_socket(connection)), about):
+                passed.remove(connection)
+                answer.send(TAKEN)
+        except Exception:
+            log.exception("a connection of another worker could not be taken")
+    for each in passed:
+        each.close()

@@ -174,13 +174,17 @@ class ConnectionLimiter:
         else:
             waiting.turn_away()
 
-    def add_connection(self, peer: str) -> None:
+    def add_connection(self, peer: str, *, charge: bool = True) -> None:
         """Count an open connection of a peer until `remove_connection`, and charge it to the peer's pace.
+
+        Args:
+          charge: False if another worker has charged the connection to the peer's pace.
 
         Raises:
           Refused: the server or the peer has too many connections, or the peer exceeds its pace.
         """
-        self.check_pace(peer)
+        if charge:
+            self.check_pace(peer)
         instead = self.add_place(peer)
         if self._connections >= self._most and not (instead or _make_space(self._waiting)):
             self.remove_place(peer)

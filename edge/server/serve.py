@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import NoReturn
 
 import attrs
 import trio
@@ -115,8 +114,9 @@ async def serve(
                 return server.serve_connection(stream, _peer_address(stream))
 
             if workers is not None:
-                server.handoff = handoff = Handoff(workers, server.name)
-                accepting.start_soon(handoff.receive, server.take)
+                handoff = Handoff(workers, server.name)
+                if await accepting.start(handoff.receive, server.take):
+                    server.handoff = handoff
             for listener in listeners:
                 secured = _secured(listener, tls)
                 accepting.start_soon(accept_from, secured, server.connections, serve_one, server.serve_full)
@@ -224,13 +224,25 @@ class Server:
         """The name of this server in the cluster."""
         return self._node.id
 
-    def take(self, stream: trio.SocketStream, about: bytes) -> None:
-        """Serve a connection that another worker has handed off.
+    def take(self, stream: trio.SocketStream, about: bytes) -> bool:
+        """Serve a connection that another worker has upgraded, unless this server has too many connections.
 
         Args:
           about: what `_hand_off` has written.
+
+        Returns: False if the other worker has to serve the connection.
         """
-        self.connections.start_soon(self._serve, stream, partial(self._serve_handed_off, stream, about))
+        upgrade = Upgrade(b"", *MESSAGEPACK.decode(about))
+        peer = self._addresses.peer_of(_peer_address(stream))
+        with contextlib.ExitStack() as held, contextlib.suppress(Refused):
+            self._limiter.add_connection(peer, charge=False)
+            held.callback(self._limiter.remove_connection, peer)
+            if upgrade.place is not None:
+                held.enter_context(self._limiter.place(upgrade.place))
+            serve = partial(self._serve_handed_off, stream, upgrade, held.pop_all())
+            self.connections.start_soon(self._serve, stream, serve)
+            return True
+        return False
 
     def drain(self) -> None:
         """Start a drain: close the rooms and the idle connections, and hand persistent rooms over to other servers."""
@@ -289,19 +301,11 @@ class Server:
                 self._limiter.remove_place(place)
             self._limiter.remove_connection(peer)
 
-    async def _serve_handed_off(self, stream: trio.SocketStream, about: bytes) -> None:
-        """Serve a connection that another worker has upgraded."""
-        upgrade = Upgrade(b"", *MESSAGEPACK.decode(about))
-        peer, refused = self._addresses.peer_of(_peer_address(stream)), None
-        with contextlib.ExitStack() as held:
-            try:
-                self._limiter.add_connection(peer)
-                held.callback(self._limiter.remove_connection, peer)
-                if upgrade.place is not None:
-                    held.enter_context(self._limiter.place(upgrade.place))
-            except Refused as exc:
-                refused = exc
-            await self._serve_seat(stream, upgrade, refused)
+    async def _serve_handed_off(self, stream: trio.SocketStream, upgrade: Upgrade, held: contextlib.ExitStack) -> None:
+        with held:
+            serving = self._serve_seat(stream, upgrade)
+            del upgrade
+            await serving
 
     async def _hand_off(
         self, stream: trio.SocketStream, upgrade: Upgrade, transport: ServedWebSocket, hello: Frame, to: str
@@ -453,12 +457,8 @@ class Server:
             return await connection.read_body(request, keep, max_bytes=max_bytes)
         raise waiting.why
 
-    def _serve_seat(self, stream: trio.abc.Stream, upgrade: Upgrade, refused: Refused | None = None) -> Awaitable[None]:
-        """Serve a WebSocket connection until it ends. Await the result at once.
-
-        Args:
-          refused: the reason for which the connection gets no seat; None if it may get one.
-        """
+    def _serve_seat(self, stream: trio.abc.Stream, upgrade: Upgrade) -> Awaitable[None]:
+        """Serve a WebSocket connection until it ends. Await the result at once."""
         limits = self.site.limits
         transport = ServedWebSocket(
             stream,
@@ -469,7 +469,6 @@ class Server:
             limits=limits,
         )
         peer = self._addresses.peer_of(upgrade.address)
-        waiting = partial(self._limiter.waiting, peer) if refused is None else partial(_refuse, refused)
         hand_off = None
         # a connection is handed off only once, so that it cannot circle between two workers
         if self.handoff is not None and upgrade.granting and isinstance(stream, trio.SocketStream):
@@ -482,7 +481,7 @@ class Server:
             opener=peer,
             scheduler=self._scheduler,
             bulk=self._limiter.bulk_pace(peer),
-            waiting=waiting,
+            waiting=partial(self._limiter.waiting, peer),
             hand_off=hand_off,
         )
 
@@ -567,10 +566,6 @@ class Server:
             refusal = refusal_response(426, Code.VERSION, f"use version {WEBSOCKET_VERSION} of WebSocket")
             return attrs.evolve(refusal, more=(*UPGRADE, ("sec-websocket-version", WEBSOCKET_VERSION)))
         return subprotocol or refusal_response(400, Code.VERSION, f"use a sub-protocol of: {', '.join(SUBPROTOCOLS)}")
-
-
-def _refuse(refused: Refused) -> NoReturn:
-    raise refused
 
 
 def _room_over_http(request: Request, room: tuple[str, str] | None) -> tuple[str, str] | None:
