@@ -93,8 +93,8 @@ class _RemoteRoom:
     hand_off: HandOff | None
 
     async def relay(self, transport: Transport, codec: Codec, hello: Frame, bulk: Pace | None) -> None:
-        can_hand_off = self.hand_off is not None and await self.is_small(f"{self.kind}/{self.name}")
-        if self.hand_off is not None and can_hand_off and await self.hand_off(hello, self.owner):
+        room, hand_off = f"{self.kind}/{self.name}", self.hand_off
+        if hand_off is not None and await self.is_small(room) and await hand_off(hello, self.owner):
             return
         await self.relays.relay(transport, codec, hello, self.owner, self.kind, self.name, bulk=bulk)
 
