@@ -1,7 +1,7 @@
 """Count the instructions of one event, with valgrind: ``python -m benchmarks.instructions``.
 
-Unlike times, the counts are the same on a busy machine. They contain everything that the process does for the event:
-edge, Trio, Python, and the few calls with which this program plays the client. They do not contain the kernel.
+Unlike times, the counts are nearly the same on a busy machine. They contain everything that the process does for the
+event: edge, Trio, Python, and the few calls with which this program plays the client. They do not contain the kernel.
 """
 
 from __future__ import annotations

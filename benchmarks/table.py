@@ -96,7 +96,9 @@ def build() -> list[Peer]:
             subprocess.run(["npm", "install", *quiet, "--prefix", str(BUILD), *packages], check=True)
         for script in (HERE / "peers").glob("*.mjs"):
             shutil.copy(script, BUILD)
-        (bun,) = (BUILD / "node_modules" / "@oven").glob("bun-*/bin/bun")  # npm installs the one for this machine
+        # npm installs the programs for this machine, with glibc or musl or both
+        found = (BUILD / "node_modules" / "@oven").glob("bun-*/bin/bun")
+        bun = min(found, key=lambda path: ("musl" in str(path), path))
         (BUILD / "bun").unlink(missing_ok=True)
         (BUILD / "bun").symlink_to(bun)
     return [peer for peer in PEERS if peer.kind not in missing]

@@ -68,6 +68,11 @@ class Timers(Generic[T]):
             heapq.heapify(self._heap)
             self._cancelled = 0
 
+    def fire_all(self) -> None:
+        """Fire all timers now, even if they are not due."""
+        for target in self._due(math.inf):
+            self._fire(target, trio.current_time())
+
     async def run(self) -> None:
         """Fire the timers that are due, until the task is cancelled."""
         while True:
@@ -95,6 +100,7 @@ class SharedTasks:
     def __init__(self) -> None:
         self._timers: Timers[WakeUp] = Timers(lambda sleeper, _: sleeper.wake())
         self._calls: list[Callable[[], object]] = []
+        self._closed = False
         self._wake_up = WakeUp()
         self._scope = trio.CancelScope(shield=True)
 
@@ -104,7 +110,9 @@ class SharedTasks:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._timers.run)
                 while True:
-                    await self._wake_up.wait()
+                    if not self._calls:
+                        await self._wake_up.wait()
+                    await trio.lowlevel.cancel_shielded_checkpoint()  # because of a call that came in this same step
                     calls, self._calls = self._calls, []
                     for call in calls:
                         try:
@@ -113,7 +121,9 @@ class SharedTasks:
                             log.exception("a bug in edge: a call raised an error")
 
     def close(self) -> None:
-        """Stop both tasks. No other task may need them any more."""
+        """Stop both tasks. Sleeping tasks continue to sleep, and functions are not called any more."""
+        self._closed = True
+        self._timers.fire_all()
         self._scope.cancel("no task needs the shared tasks any more")
 
     async def sleep_until(self, at: float) -> None:
@@ -121,8 +131,8 @@ class SharedTasks:
 
         *Cancellation* ends the sleep.
         """
-        if at <= trio.current_time():
-            await trio.lowlevel.checkpoint()
+        if self._closed or at <= trio.current_time():
+            await trio.sleep_until(at)
             return
         sleeper = WakeUp()
         timer = self._timers.set(at, sleeper)
@@ -130,6 +140,8 @@ class SharedTasks:
             await sleeper.wait()
         finally:
             self._timers.cancel(timer)
+        if self._closed:
+            await trio.sleep_until(at)
 
     def call_soon(self, call: Callable[[], object]) -> None:
         """Call a function after all tasks that are ready together with the current task have run.

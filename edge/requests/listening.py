@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import weakref
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -23,6 +24,8 @@ from ..aio.wakeup import WakeUp
 # quarter of an outbox. So the write scheduler runs before an outbox is full, even if a room broadcasts each event.
 TOGETHER = 16
 TOGETHER_BYTES = 64 * 1024
+# The largest number of events in a short queue.
+SHORT = 64
 
 E = TypeVar("E")
 V = TypeVar("V")
@@ -146,7 +149,8 @@ class Subscription:
     closed: bool = False
     shares: bool = False
     """True if another loop may get the same events."""
-    queue: list[Arrival] = attrs.field(factory=list)
+    queue: list[Arrival] | deque[Arrival] = attrs.field(factory=list)
+    """The queued events. A short queue is a list, which needs less memory than a deque."""
     wake_up: WakeUp = attrs.field(factory=WakeUp)
     drop_last: Callable[[], object] | None = None
     """See `Arrival.take`; None unless the loop has taken a request."""
@@ -157,21 +161,26 @@ class Subscription:
 
     def put(self, arrival: Arrival) -> None:
         self.queue.append(arrival)
+        if len(self.queue) > SHORT and isinstance(self.queue, list):
+            self.queue = deque(self.queue)
         self.wake_up.wake()
 
     def close(self) -> None:
         """Refuse the queued events, except latest values, and end the loop."""
         self.closed = True
         while self.queue:
-            self.queue.pop(0).refuse_unheard()
+            arrival = self.queue[0]
+            del self.queue[0]
+            arrival.refuse_unheard()
         self.wake_up.wake()
 
-    async def receive(self, end: Callable[[], object] | None = None) -> Any:
+    async def receive(self, end: Callable[[], object] | None = None, listener: object = None) -> Any:
         """Wait for the next event.
 
         Args:
           end: for a loop: ends this subscription. Called if the loop ends by an exception, because the exception's
             traceback may refer to the listener for a long time. None for a single event.
+          listener: is not freed during this call. A listener that is freed ends its subscription.
 
         Raises:
           trio.EndOfChannel: the subscription is closed. In a loop, this is `StopAsyncIteration`.
@@ -194,7 +203,8 @@ class Subscription:
                     self.drop_last()
                     self.drop_last = None
                 await self.wake_up.wait()
-            arrival = self.queue.pop(0)
+            arrival = self.queue[0]
+            del self.queue[0]
             self.taken_bytes += arrival.size
             self.drop_last = arrival.take()
             return self.value(arrival)
@@ -224,7 +234,7 @@ class Listener(Generic[E]):
         return self
 
     def __anext__(self) -> Coroutine[Any, Any, E]:
-        return self._subscription.receive(self._end)
+        return self._subscription.receive(self._end, self)
 
     async def receive(self) -> E:
         """Wait for the next event. Each call is a cancellation point, but other tasks may run only every 16 events.

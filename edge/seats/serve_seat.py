@@ -85,7 +85,8 @@ async def serve_seat(
       session: the session of the connection, which is used if the hello has no key.
       scheduler: the scheduler that writes for the connection; by default, the connection gets its own scheduler.
       bulk: the pace, in bytes, that all connections of the client's address share: see `Bulk`.
-      waiting: returns a context manager that registers the pending connection, until the client has its seat.
+      waiting: returns a context manager that registers the pending connection, while it waits for its hello or for its
+        admission.
 
     *Cancellation* closes the connection with the code `Outbox.cancel_code`. The player leaves, but in a persistent room
     the seat waits for its client to reconnect.

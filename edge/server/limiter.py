@@ -192,7 +192,7 @@ class ConnectionLimiter:
         self._connections += 1
 
     def remove_connection(self, peer: str) -> None:
-        """Count a connection no longer, because it has ended."""
+        """Stop counting a connection that has ended."""
         self._connections -= 1
         self.remove_place(peer)
 
@@ -221,7 +221,7 @@ class ConnectionLimiter:
         return crowded
 
     def remove_place(self, peer: str) -> None:
-        """Count a connection or a request no longer, because it has ended."""
+        """Stop counting a connection or a request that has ended."""
         self._know(peer).connections -= 1
 
     def connections(self, peer: str) -> int:

@@ -293,7 +293,8 @@ class Server:
         try:
             upgrade = await self._serve_requests(stream, address)
             if upgrade is not None:  # here, so that the HTTP objects of `_serve_requests` are freed first
-                place, serving = upgrade.place, self._serve_seat(stream, upgrade)
+                place = upgrade.place
+                serving = self._serve_seat(stream, upgrade)
                 del upgrade
                 await serving
         finally:
@@ -340,11 +341,11 @@ class Server:
                     accepted = self._check_upgrade(request)
                     if isinstance(accepted, str):
                         place = peer if proxied else None
+                        granting = switching_response(request.headers["sec-websocket-key"], accepted)
+                        upgrade = Upgrade(granting, connection.switch(), accepted, *room, request.address, place)
                         if place is not None:
                             self._limiter.add_place(place)
-                        key = request.headers["sec-websocket-key"]
-                        granting = switching_response(key, accepted)
-                        return Upgrade(granting, connection.switch(), accepted, *room, request.address, place)
+                        return upgrade
                     await connection.respond(accepted, close=True)
                     await linger(stream)
                 else:

@@ -89,6 +89,9 @@ async def test_calls_come_after_ready_tasks(edge_seed: int, caplog: pytest.LogCa
     shared, order = SharedTasks(), list[str]()
 
     async def ready(number: int) -> None:
+        if number == 0:  # the shared task may run in the same step as the other tasks
+            shared.call_soon(lambda: None)
+        await trio.lowlevel.checkpoint()
         order.append("task")
         if number == 0:
             shared.call_soon(lambda: 1 / 0)
@@ -105,3 +108,35 @@ async def test_calls_come_after_ready_tasks(edge_seed: int, caplog: pytest.LogCa
         shared.close()
     assert order == ["task"] * 3 + ["call", "again"]
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+async def test_no_call_is_lost() -> None:
+    """A function is also called if it was passed before the shared tasks run, or by such a function."""
+    shared, order = SharedTasks(), list[str]()
+    shared.call_soon(lambda: order.append("first"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(shared.run)
+        await wait_all_tasks_blocked()
+        shared.call_soon(lambda: shared.call_soon(lambda: order.append("inner")))
+        await wait_all_tasks_blocked()
+        shared.call_soon(lambda: order.append("last"))
+        await wait_all_tasks_blocked()
+        shared.close()
+    assert order == ["first", "inner", "last"]
+
+
+async def test_sleeps_continue_after_the_end_of_the_shared_tasks() -> None:
+    """A task that sleeps, or begins to sleep, after the end of its server wakes at its time nevertheless."""
+    shared, woken = SharedTasks(), list[float]()
+
+    async def sleep() -> None:
+        for at in (2, 3):
+            await shared.sleep_until(at)
+            woken.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(shared.run)
+        nursery.start_soon(sleep)
+        await trio.sleep(1)
+        shared.close()
+    assert woken == [2, 3]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from edge.client.client import Status
 from edge.protocol.messages import Event
+from edge.requests.listening import Arrival, Subscription
 from edge.rooms.player import member_of
 from edge.testing import EdgeRoom
 from tests.rooms.quiet import Choose, Chosen, Guess, Player, Quiet, Verdict
@@ -155,3 +156,52 @@ async def test_a_loop_with_much_to_take_can_be_cancelled(edge_room: EdgeRoom) ->
         room.runtime.players[0].deliver(Event("Guess", {"word": "x"}))
     await wait_all_tasks_blocked()
     assert heard == ["ana"]
+
+
+async def test_a_single_wait_on_a_temporary_loop(edge_room: EdgeRoom) -> None:
+    """`anext` waits on a listener to which nothing else refers."""
+    heard: list[object] = []
+
+    class Waiting(Quiet):
+        async def run(self) -> None:
+            player, event = await anext(self.listen(Guess))
+            heard.append((player.name, event))
+            await trio.sleep_forever()
+
+        async def player(self, player: Player) -> None:
+            heard.append(await anext(player.listen(Chosen)))
+            heard.append(await anext(aiter(player)))
+            heard.append(await anext(player.listen(Chosen), None))
+
+    room = await edge_room(Waiting)
+    (ana,) = await room.join("ana")
+    await wait_all_tasks_blocked()
+    expected = [Guess("a"), Chosen("b"), Chosen("c"), Chosen("d")]
+    for event in expected:
+        ana.send(event)
+        await wait_all_tasks_blocked()
+    assert heard == [("ana", expected[0]), *expected[1:]]
+
+
+def test_a_long_queue_ends_in_linear_time() -> None:
+    """The queue of a room's loop may be as long as the queues of all its players together. It keeps its order."""
+
+    class Refused(Arrival):
+        size = 0
+
+        def __init__(self, number: int) -> None:
+            self.event = number
+
+        def take(self) -> None:
+            raise AssertionError
+
+        def refuse_unheard(self) -> None:
+            refused.append(self.event)
+
+    refused: list[Any] = []
+    subscription = Subscription(None, lambda arrival: arrival)
+    for number in range(1000):
+        subscription.put(Refused(number))
+    assert isinstance(subscription.queue, deque)
+    subscription.close()
+    assert refused == [*range(1000)]

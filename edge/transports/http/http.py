@@ -386,7 +386,7 @@ class HttpConnection(_Writer):
     def _read_ordinary_head(self, head: bytes) -> Request | None:
         """Read an ordinary request for a WebSocket; return None for any other request.
 
-        h11 would find the same request, in four times the time. It gets the head only if another method of this object
+        h11 would find the same request, in six times the time. It gets the head only if another method of this object
         needs its state, because the request is refused.
         """
         if not ORDINARY_HEAD.fullmatch(head):

@@ -115,10 +115,10 @@ class _Epoll:
     def ready(self) -> list[Readable]:
         """Return the connections whose sockets are ready, among them at most `ENDING` of those that end."""
         connections, events = self._connections, self._epoll.poll(0, len(self._connections) or 1)
-        ready = [connections[fd] for fd, event in events if not event & ENDED]
+        ready = [connections[fd] for fd, event in events if not event & ENDED and fd in connections]
         if len(ready) < len(events):
             for fd, event in events:
-                if event & ENDED:
+                if event & ENDED and fd in connections:
                     self._epoll.unregister(fd)
                     self.ending.append((fd, connections[fd]))
         if self.ending:
