@@ -64,21 +64,8 @@ class Server:
     def measure(self, what: str, options: Mapping[str, float | str], *, idle_seconds: float = 0.0) -> Measured:
         """Run the load generator with these `options` of `load.c`, and return the measurements."""
         path = self.peer.path.replace("WHAT", what)
-        given = {"port": self.port, "dialect": self.peer.dialect, "path": path, **options}
-        arguments = [part for name, value in given.items() for part in (f"--{name}", str(value))]
         before = self.memory()
-        load = subprocess.Popen(
-            [*pinned(1), str(BUILD / "load"), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "LOAD_WAITS": "1"},
-        )
-        assert load.stdin is not None
-        assert load.stderr is not None
-        if load.stderr.readline() != "joined\n":
-            raise RuntimeError(f"{self.peer.name}: no client could join: {load.communicate()}")
+        load = start_load({"port": self.port, "dialect": self.peer.dialect, "path": path, **options})
         grown, cpu, began = self.memory() - before, self.cpu_seconds(), time.monotonic()
         if idle_seconds:
             time.sleep(idle_seconds)
@@ -87,6 +74,31 @@ class Server:
         printed, _ = load.communicate("\n")
         cpu = (self.cpu_seconds() - cpu) / (time.monotonic() - began)
         return Measured(json.loads(printed), cpu, grown, idle_cpu, self.memory() - full)
+
+
+def load_command(options: Mapping[str, float | str]) -> list[str]:
+    """Return the command that runs the load generator on the second core, with these options of `load.c`."""
+    return [
+        *pinned(1),
+        str(BUILD / "load"),
+        *(part for key, value in options.items() for part in (f"--{key}", str(value))),
+    ]
+
+
+def start_load(options: Mapping[str, float | str]) -> subprocess.Popen[str]:
+    """Start the load generator, and return when its clients have joined. It measures after it has read a line."""
+    load = subprocess.Popen(
+        load_command(options),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "LOAD_WAITS": "1"},
+    )
+    assert load.stderr is not None
+    if load.stderr.readline() != "joined\n":
+        raise RuntimeError(f"no client could join: {load.communicate()}")
+    return load
 
 
 @contextmanager

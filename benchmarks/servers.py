@@ -25,7 +25,7 @@ from contextlib import ExitStack, contextmanager
 
 import attrs
 
-from .run import _wait_listening, pinned
+from .run import _wait_listening, load_command, pinned
 from .table import BUILD, HERE, PYTHON, SOCKET_IO_PATH, build
 
 SECONDS = 4
@@ -103,11 +103,9 @@ def across(name: str, owner: int | None, **options: int) -> dict[str, float]:
             first = Crowd("room", [(one, other)[owner]], options["rooms"], options["rooms"])
             first.join()
             first.leave()
-        given = {"port": one, "other": other, "dialect": dialect, "path": path, "mode": "broadcast", "seconds": SECONDS}
-        arguments = [part for key, value in (given | options).items() for part in (f"--{key}", str(value))]
-        printed = subprocess.run(
-            [*pinned(1), str(BUILD / "load"), *arguments], check=True, capture_output=True, text=True
-        ).stdout
+        given: dict[str, float | str] = {"port": one, "other": other, "dialect": dialect, "path": path}
+        given |= {"mode": "broadcast", "seconds": SECONDS, **options}
+        printed = subprocess.run(load_command(given), check=True, capture_output=True, text=True).stdout
     found = json.loads(printed)
     return {
         "rate": found["received"] / found["seconds"],

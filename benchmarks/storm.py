@@ -10,16 +10,15 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 
 import attrs
 
 from . import report
-from .run import pinned
+from .run import start_load
 from .servers import Crowd, free_port, process
-from .table import BUILD, PYTHON, build
+from .table import PYTHON, build
 
 SEATS, ROOM_SEATS = 10_000, 20
 # The latencies are measured for this number of seconds, which is less than the storm takes.
@@ -40,27 +39,25 @@ class Storm:
 
 
 def measure(seats: int) -> Storm:
-    """Let this number of seats resume at once."""
+    """Measure a storm of this number of seats."""
     port = free_port()
     with process([*COMMAND, str(port)], port):
         crowd = Crowd("room", [port], seats, seats // ROOM_SEATS)
         crowd.join()
-        options = {"port": port, "dialect": "edge", "path": "/rooms/echo/%d", "mode": "echo", "seats": 50, "rooms": 1}
+        options: dict[str, float | str] = {
+            "port": port,
+            "dialect": "edge",
+            "path": "/rooms/echo/%d",
+            "mode": "echo",
+            "seats": 50,
+            "rooms": 1,
+        }
         options |= {"rate": 5, "random": 1, "seconds": SECONDS, "warmup": 0}
-        arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-        load = subprocess.Popen(
-            [*pinned(1), str(BUILD / "load"), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "LOAD_WAITS": "1"},
-        )
+        load = start_load(options)
         assert load.stdin is not None
-        assert load.stderr is not None
-        assert load.stderr.readline() == b"joined\n"
         crowd.lose()
         began = time.monotonic()
-        load.stdin.write(b"\n")
+        load.stdin.write("\n")
         load.stdin.flush()
         crowd.come_back()
         while not all(seat.welcomed for seat in crowd.seats):

@@ -17,9 +17,9 @@ import attrs
 import psutil
 
 from . import report
-from .run import pinned
+from .run import load_command
 from .servers import EDGE_APP, FIRST_SECONDS, free_port, process, redis
-from .table import BUILD, build
+from .table import build
 
 WORKERS = (1, 2, 4)
 SECONDS = 3
@@ -40,10 +40,15 @@ class Shared:
 
 def rate(port: int, kind: str, mode: str) -> float:
     """Run the load generator in rooms of this kind, and return the received events per second."""
-    options = {"port": port, "dialect": "edge", "path": f"/rooms/{kind}/%d", "mode": mode, "rooms": ROOMS}
+    options: dict[str, float | str] = {
+        "port": port,
+        "dialect": "edge",
+        "path": f"/rooms/{kind}/%d",
+        "mode": mode,
+        "rooms": ROOMS,
+    }
     options |= {"seats": SEATS, "seconds": SECONDS}
-    arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    ran = subprocess.run([*pinned(1), str(BUILD / "load"), *arguments], check=True, capture_output=True, text=True)
+    ran = subprocess.run(load_command(options), check=True, capture_output=True, text=True)
     found = json.loads(ran.stdout)
     return float(found["received"] / found["seconds"])
 

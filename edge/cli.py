@@ -356,14 +356,14 @@ def addresses(host: str, port: int, scheme: str) -> list[str]:
 
 
 async def _run(
-    app: App, host: str, port: int, drain_seconds: float, tls: ssl.SSLContext | None, workers: Path | None
+    app: App, host: str, port: int, drain_seconds: float, tls: ssl.SSLContext | None, worker_directory: Path | None
 ) -> None:
     """Serve until a drain ends. SIGTERM or SIGINT starts the drain, and a second signal cuts the drain short.
 
     In a worker, the end of standard input starts the drain too.
 
     Args:
-      workers: see `serve`. None if this process is not a worker.
+      worker_directory: see `serve`. None if this process is not a worker.
     """
     drain = trio.Event()
     with open_stop_receiver() as signals:
@@ -377,7 +377,7 @@ async def _run(
                     drain_seconds=drain_seconds,
                     drain=drain,
                     tls=tls,
-                    workers=workers,
+                    worker_directory=worker_directory,
                     task_status=task_status,
                 )
                 nursery.cancel_scope.cancel("served")
@@ -389,7 +389,7 @@ async def _run(
                 drain.set()
 
             listeners: list[trio.SocketListener] = await nursery.start(serve_and_stop)
-            if workers is not None:
+            if worker_directory is not None:
                 nursery.start_soon(drain_with_parent)
             bound = listeners[0].socket.getsockname()[1]
             shown = addresses(host, bound, "http" if tls is None else "https")

@@ -4,8 +4,10 @@ The kernel gives a new connection to any worker. That worker upgrades the connec
 If another worker has the room, it gets the file descriptor of the connection, in one datagram of a Unix socket, and
 reads the hello again. So nothing has to be relayed.
 
-The datagram has a second descriptor: one end of a socket pair. The other worker sends one byte through it if it takes
-the connection. If it refuses, drains, dies, or has no space for descriptors, the pair closes without this byte.
+The datagram has a second descriptor: one end of a socket pair. The other worker sends one byte through it before it
+serves the connection. If it refuses, drains, dies, or has no space for descriptors, the pair closes without this byte.
+If it does not answer in time, the first worker shuts its end down, so that the byte can no longer be sent. So exactly
+one of the workers serves the connection.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ import trio
 
 log: logging.Logger = logging.getLogger("edge.server")
 
-# Seconds for which a handoff waits while the queue of the other worker is full.
-SEND_SECONDS = 1.0
+# Seconds for which a handoff waits for the other worker, which may be stopped.
+ANSWER_SECONDS = 1.0
 # The largest datagram, which fits into the default buffers of Linux.
 MAX_BYTES = 128 * 1024
 
@@ -31,9 +33,10 @@ FD_BYTES = array.array("i").itemsize
 # The received descriptors are closed if the worker starts another program. Some systems do not have this flag.
 CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
-Take = Callable[[trio.SocketStream, bytes], bool]
-"""Called with a connection, and with the argument `about` of `Handoff.send`. It returns false, and closes nothing, if
-this worker refuses the connection."""
+Take = Callable[[trio.SocketStream, bytes, Callable[[], object]], bool]
+"""Called with a connection, the argument `about` of `Handoff.send`, and a function that answers the other worker. If
+this worker takes the connection, it answers, and then returns true. Otherwise, it returns false and closes nothing. The
+answer raises `OSError` if the other worker serves the connection itself."""
 
 
 class Handoff:
@@ -64,12 +67,14 @@ class Handoff:
         try:
             answer, given = trio.socket.socketpair()
             with answer:
-                with given, trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as opened:
-                    await opened.connect(str(path))
-                    descriptors = array.array("i", [stream.socket.fileno(), given.fileno()])
-                    with trio.move_on_after(SEND_SECONDS) as sending:
+                with trio.move_on_after(ANSWER_SECONDS):
+                    with given, trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as opened:
+                        await opened.connect(str(path))
+                        descriptors = array.array("i", [stream.socket.fileno(), given.fileno()])
                         await opened.sendmsg([about], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
-                return not sending.cancelled_caught and await answer.recv(1) == TAKEN
+                    return await answer.recv(1) == TAKEN
+                answer.shutdown(socket.SHUT_RD)
+                return await answer.recv(1) == TAKEN  # the other worker may have answered just before
         except OSError as exc:
             if exc.errno == errno.ECONNREFUSED:  # that worker was killed
                 path.unlink(missing_ok=True)
@@ -107,9 +112,9 @@ def _take(take: Take, about: bytes, passed: list[socket.socket]) -> None:
         connection, answer = passed
         connection.setblocking(False)
         try:
-            if take(trio.SocketStream(trio.socket.from_stdlib_socket(connection)), about):
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection))
+            if take(stream, about, lambda: answer.send(TAKEN)):
                 passed.remove(connection)
-                answer.send(TAKEN)
         except Exception:
             log.exception("a connection of another worker could not be taken")
     for each in passed:

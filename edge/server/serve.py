@@ -75,7 +75,7 @@ async def serve(
     drain_seconds: float = 10,
     drain: trio.Event | None = None,
     tls: ssl.SSLContext | None = None,
-    workers: Path | None = None,
+    worker_directory: Path | None = None,
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an app until `drain` is set and the drain is complete.
@@ -89,12 +89,12 @@ async def serve(
         them over to other servers. `serve` returns once all connections and rooms have ended.
       tls: a context with the server's certificate, to serve HTTPS and WSS; see `ssl.create_default_context`. `serve`
         sets its ALPN protocols to HTTP/1.1 only.
-      workers: an empty directory, to which nobody else has access, for the sockets of the processes that share the
+      worker_directory: a directory, to which nobody else has access, for the sockets of the processes that share the
         port. Give all these processes the same directory. None if no other process listens on the port.
       task_status: receives the listeners, so that ``nursery.start`` returns them.
 
     Raises:
-      OSError: another process uses the port, or `workers` is set on a system without SO_REUSEPORT.
+      OSError: another process uses the port, or `worker_directory` is set on a system without SO_REUSEPORT.
       RuntimeError: the mounted app could not start.
       ssl.SSLError: `tls` is a client context.
       BrokerDown: the broker cannot be reached.
@@ -106,15 +106,15 @@ async def serve(
     if tls is not None:
         tls.set_alpn_protocols(["http/1.1"])
         tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)  # raises SSLError for a client context
-    listeners = await open_listeners(host, port, shared=workers is not None)
+    listeners = await open_listeners(host, port, shared=worker_directory is not None)
     async with open_server(app, bound=host) as server:
         async with trio.open_nursery() as accepting:
 
             def serve_one(stream: trio.abc.Stream) -> Awaitable[None]:
                 return server.serve_connection(stream, _peer_address(stream))
 
-            if workers is not None:
-                handoff = Handoff(workers, server.name)
+            if worker_directory is not None:
+                handoff = Handoff(worker_directory, server.name)
                 if await accepting.start(handoff.receive, server.take):
                     server.handoff = handoff
             for listener in listeners:
@@ -224,21 +224,20 @@ class Server:
         """The name of this server in the cluster."""
         return self._node.id
 
-    def take(self, stream: trio.SocketStream, about: bytes) -> bool:
-        """Serve a connection that another worker has upgraded, unless this server has too many connections.
+    def take(self, stream: trio.SocketStream, about: bytes, answer: Callable[[], object]) -> bool:
+        """Serve a connection that another worker has upgraded, unless this server has too many connections: see `Take`.
 
         Args:
           about: what `_hand_off` has written.
-
-        Returns: False if the other worker has to serve the connection.
         """
         upgrade = Upgrade(b"", *MESSAGEPACK.decode(about))
         peer = self._addresses.peer_of(_peer_address(stream))
-        with contextlib.ExitStack() as held, contextlib.suppress(Refused):
+        with contextlib.ExitStack() as held, contextlib.suppress(Refused, OSError):
             self._limiter.add_connection(peer, charge=False)
             held.callback(self._limiter.remove_connection, peer)
             if upgrade.place is not None:
                 held.enter_context(self._limiter.place(upgrade.place))
+            answer()
             serve = partial(self._serve_handed_off, stream, upgrade, held.pop_all())
             self.connections.start_soon(self._serve, stream, serve)
             return True

@@ -67,6 +67,13 @@ class ForgetfulBroker(MemoryBroker):
         return await super().claim(room, server, stamp)
 
 
+def node_of(app: edge.App) -> Node:
+    """Return the node of a running app."""
+    node = site_of(app).node
+    assert node is not None
+    return node
+
+
 @attrs.define(eq=False)
 class Place:
     """One server, and the network between this server and its clients."""
@@ -87,9 +94,7 @@ class Place:
     @property
     def node(self) -> Node:
         """The node of this server."""
-        node = site_of(self.app).node
-        assert node is not None
-        return node
+        return node_of(self.app)
 
     @property
     def rooms(self) -> list[str]:

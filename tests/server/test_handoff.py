@@ -18,11 +18,13 @@ import trio
 import edge
 from edge.cluster.broker.memory import MemoryBroker
 from edge.cluster.node import Node
-from edge.server.app import site_of
+from edge.protocol.codec import MESSAGEPACK
+from edge.server.handoff import TAKEN
 from edge.server.limiter import AddressLimits
 from edge.server.serve import serve
 from edge.testing.flaky import FlakyBroker
 from tests.abuse.town import frame
+from tests.cluster.servers import node_of
 from tests.small_rooms import Said, Say
 
 pytestmark = pytest.mark.real_time
@@ -52,13 +54,7 @@ class Worker:
     port: int
     app: edge.App
     broker: FlakyBroker
-
-    @property
-    def node(self) -> Node:
-        """The node of this server."""
-        node = site_of(self.app).node
-        assert node is not None
-        return node
+    node: Node
 
     @property
     def seated(self) -> int:
@@ -89,8 +85,8 @@ async def open_workers(directory: Path, count: int = 2, **limits: Any) -> AsyncI
                 sessions=edge.Sessions(keys=edge.Keys("the secret of these tests")),
                 address_limits=AddressLimits(**limits),
             )
-            (listener,) = await nursery.start(partial(serve, app, port=0, workers=directory))
-            workers.append(Worker(listener.socket.getsockname()[1], app, broker))
+            (listener,) = await nursery.start(partial(serve, app, port=0, worker_directory=directory))
+            workers.append(Worker(listener.socket.getsockname()[1], app, broker, node_of(app)))
         yield workers
         nursery.cancel_scope.cancel()
     assert is_empty(directory), "the sockets must be deleted"
@@ -173,8 +169,10 @@ async def test_a_connection_that_cannot_be_handed_off_is_relayed(
         assert fault == "too long" or not path.exists(), "a socket on which nobody listens must be deleted"
 
 
-async def test_a_full_queue_delays_a_handoff_until_the_time_limit(tmp_path: Path) -> None:
-    """If the other worker reads nothing, connections are relayed after a time. None of them is lost."""
+@pytest.mark.parametrize("fault", ["reads nothing", "answers nothing"])
+async def test_a_stopped_worker_delays_a_handoff_until_the_time_limit(tmp_path: Path, fault: str) -> None:
+    """If the other worker reads or answers nothing, connections are relayed after a time. If that worker continues, it
+    learns that it may not serve them."""
     async with open_workers(tmp_path) as (one, two), one.join() as ana:
         await talk(ana)
         path = tmp_path / one.node.id
@@ -184,11 +182,40 @@ async def test_a_full_queue_delays_a_handoff_until_the_time_limit(tmp_path: Path
             full.setblocking(False)
             full.connect(str(path))
             with contextlib.suppress(BlockingIOError):
-                while True:
+                while fault == "reads nothing":
                     full.send(b"x")
             async with two.join() as cyn:
                 await talk(cyn, ana)
                 assert (one.seated, two.node.carried) == (2, 1)
+                if fault == "answers nothing":
+                    about, descriptors, *_ = socket.recv_fds(stuck, 200_000, 2)
+                    connection, answer = (socket.socket(fileno=number) for number in descriptors)
+                    with connection, answer:
+                        assert about
+                        with pytest.raises(BrokenPipeError):
+                            answer.send(TAKEN)
+                await talk(cyn, ana)
+
+
+async def test_an_answer_that_comes_too_late_is_known(tmp_path: Path) -> None:
+    """A worker that cannot answer any more serves nothing and counts nothing."""
+    async with open_workers(tmp_path, connections_each=2, proxies=()) as (one, two), one.join() as ana:
+        await talk(ana)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, socket.create_server(("127.0.0.1", 0)) as port:
+            sender.connect(str(tmp_path / one.node.id))
+            for _ in range(3):
+                client, (served, _) = socket.create_connection(port.getsockname()), port.accept()
+                given, answer = socket.socketpair()
+                answer.close()
+                with client, served, given:
+                    about = MESSAGEPACK.encode([b"", "edge.1.json", "chat", "one", "127.0.0.1", None])
+                    assert isinstance(about, bytes)
+                    socket.send_fds(sender, [about], [served.fileno(), given.fileno()])
+                    served.close()
+                    assert await trio.to_thread.run_sync(client.recv, 1) == b""
+        async with two.join() as ben:
+            await talk(ben, ana)
+            assert two.node.carried == 0
 
 
 @pytest.mark.parametrize("passed", [0, 1])

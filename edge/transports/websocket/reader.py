@@ -26,7 +26,7 @@ BUSY = 4
 # The maximum number of connections that end in one round of reading. If thousands of connections break at once, their
 # tasks all run before the next round, and would delay the messages of all other connections.
 ENDING = 16
-# What epoll reports of a socket on which no more bytes arrive after those that it holds.
+# The epoll flags of a socket that has received its last byte.
 ENDED = getattr(select, "EPOLLRDHUP", 0) | getattr(select, "EPOLLHUP", 0) | getattr(select, "EPOLLERR", 0)
 
 
@@ -99,7 +99,7 @@ class _Epoll:
         self._epoll = select.epoll()
         self._connections: dict[int, Readable] = {}
         self.ending: deque[tuple[int, Readable]] = deque()
-        """The connections on whose sockets no more bytes will arrive. They are not in the epoll any more."""
+        """The connections that have received their last byte. They are no longer in the epoll."""
         self.fileno = self._epoll.fileno
         self.close = self._epoll.close
 
